@@ -1,0 +1,51 @@
+"""kerasqnn: Keras 3 quantized and noisy networks, from training to a verified FPGA."""
+
+import os as _os
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+# `kerasqnn.layers` and `kerasqnn.export` live in folders beside this one. An installed
+# package has them inside; a checkout finds them through the root on the search path.
+_root = _os.path.dirname(_os.path.dirname(_os.path.abspath(__file__)))
+if _os.path.isfile(_os.path.join(_root, "setup.cfg")) and _os.path.isfile(
+    _os.path.join(_root, "layers", "__init__.py")
+):
+    __path__.append(_root)
+
+from . import layers as layers  # noqa: E402  (registers the classes for load_model)
+from . import noise as noise  # noqa: E402
+from . import quantizers as quantizers  # noqa: E402
+from ._version import __version__ as __version__  # noqa: E402
+
+if _TYPE_CHECKING:
+    from .export import export_qonnx as export_qonnx
+    from .export import run_qonnx as run_qonnx
+    from .hardware import Deployment as Deployment
+    from .hardware import deploy as deploy
+    from .models import noise_points as noise_points
+    from .models import read_model as read_model
+    from .walking import walk_noise as walk_noise
+
+# Heavy rooms open at first use.
+_LAZY = {
+    "export_qonnx": "export",
+    "run_qonnx": "export",
+    "deploy": "hardware",
+    "Deployment": "hardware",
+    "noise_points": "models",
+    "read_model": "models",
+    "walk_noise": "walking",
+}
+_LAZY_MODULES = ("data", "export", "hardware", "models", "walking")
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(_import_module(f".{_LAZY[name]}", __name__), name)
+    if name in _LAZY_MODULES:
+        return _import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_LAZY_MODULES})
