@@ -1,0 +1,15 @@
+"""Quantizers: immutable value objects that map real tensors onto a uniform grid."""
+
+from .binary import Binary as Binary
+from .binary import Ternary as Ternary
+from .fixed_point import FixedPoint as FixedPoint
+from .fixed_point import QuantizedReLU as QuantizedReLU
+from .parsing import deserialize as deserialize
+from .parsing import get as get
+from .parsing import serialize as serialize
+from .qkeras_names import binary as binary
+from .qkeras_names import quantized_bits as quantized_bits
+from .qkeras_names import quantized_relu as quantized_relu
+from .qkeras_names import ternary as ternary
+from .quantizer import Quantizer as Quantizer
+from .rounding import ROUNDING_MODES as ROUNDING_MODES

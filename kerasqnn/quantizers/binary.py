@@ -1,0 +1,137 @@
+"""One-bit and ternary quantizers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+from keras.saving import register_keras_serializable
+
+from ..errors import unknown_name
+from .quantizer import Quantizer, Scale, check_scale, constant
+
+GRADIENTS = ("identity", "tanh")
+
+
+class _SignQuantizer(Quantizer):
+    """What `Binary` and `Ternary` share: a scale `alpha` and the choice of gradient."""
+
+    alpha: Scale
+    gradient: str
+    signed = True
+
+    def __init__(self, alpha: Any, gradient: str) -> None:
+        if gradient not in GRADIENTS:
+            raise ValueError(unknown_name("`gradient`", gradient, GRADIENTS))
+        self._set(alpha=check_scale("alpha", alpha), gradient=gradient)
+
+    @property
+    def step(self) -> np.ndarray:
+        """The value of code 1, float32, shape `()` or `(channels,)`."""
+        return np.asarray(self.alpha, np.float32)
+
+    @property
+    def code_min(self) -> int:
+        """Smallest code, -1."""
+        return -1
+
+    @property
+    def code_max(self) -> int:
+        """Largest code, 1."""
+        return 1
+
+    def _scaled(self, xp: Any, codes: Any) -> Any:
+        if self.alpha == 1.0:
+            return codes
+        return codes * constant(xp, self.step, codes)
+
+    def _gradient(self, x: Any, upstream: Any) -> Any:
+        if self.gradient == "identity":
+            return upstream
+        return upstream * (1.0 - ops.square(ops.tanh(x)))
+
+
+@register_keras_serializable(package="kerasqnn")
+class Binary(_SignQuantizer):
+    """The sign: `y = +alpha` for `x >= 0` (minus zero included), else `-alpha`.
+
+    Gradient: `"tanh"`: `1 - tanh(x)^2` (QKeras's `binary()` without `alpha`);
+    `"identity"`: 1 everywhere (QKeras's with a numeric `alpha`).
+
+    Args:
+        alpha: Positive number, or one a channel of the last axis.
+        gradient: `"tanh"` or `"identity"`.
+
+    Example:
+
+    >>> from kerasqnn.quantizers import Binary
+    >>> Binary().quantize([-0.2, 0.0, 3.0]).tolist()
+    [-1.0, 1.0, 1.0]
+
+    References:
+        - QONNX `BipolarQuant`; QKeras `binary`.
+    """
+
+    bits = 1
+
+    def __init__(self, alpha: Any = 1.0, *, gradient: str = "tanh") -> None:
+        super().__init__(alpha, gradient)
+
+    def codes(self, x: Any) -> np.ndarray:
+        """Return the codes, -1 and +1, int64, with `x`'s shape."""
+        return np.where(np.asarray(x, np.float32) >= 0, 1, -1).astype(np.int64)
+
+    def _forward(self, xp: Any, x: Any) -> Any:
+        one = xp.ones_like(x)
+        return self._scaled(xp, xp.where(x >= 0, one, -one))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {"alpha": self.alpha, "gradient": self.gradient}
+
+
+@register_keras_serializable(package="kerasqnn")
+class Ternary(_SignQuantizer):
+    """Three values: `y = alpha * sign(x)` where `|x| >= threshold`, else 0.
+
+    Gradient: as `Binary`.
+
+    Args:
+        alpha: Positive number, or one a channel of the last axis.
+        threshold: Where zero ends, in units of `x`; not scaled by `alpha`. QKeras's
+            default is 0.33.
+        gradient: `"tanh"` or `"identity"`.
+
+    Example:
+
+    >>> from kerasqnn.quantizers import Ternary
+    >>> Ternary(threshold=0.5).quantize([-0.7, 0.4, 0.5]).tolist()
+    [-1.0, 0.0, 1.0]
+    """
+
+    bits = 2
+    threshold: float
+
+    def __init__(
+        self, alpha: Any = 1.0, *, threshold: float = 0.33, gradient: str = "tanh"
+    ) -> None:
+        super().__init__(alpha, gradient)
+        if not np.isfinite(threshold) or threshold <= 0:
+            raise ValueError(
+                f"`threshold` must be positive. Received: threshold={threshold!r}"
+            )
+        self._set(threshold=float(threshold))
+
+    def _forward(self, xp: Any, x: Any) -> Any:
+        threshold = float(np.float32(self.threshold))
+        kept = xp.where(xp.abs(x) >= threshold, xp.sign(x), xp.zeros_like(x))
+        return self._scaled(xp, kept)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {
+            "alpha": self.alpha,
+            "threshold": self.threshold,
+            "gradient": self.gradient,
+        }

@@ -1,0 +1,144 @@
+"""From strings, dictionaries and QKeras objects to quantizers, without `eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from .._values import parse_call
+from ..errors import unknown_name
+from . import qkeras_names
+from .binary import Binary, Ternary
+from .fixed_point import FixedPoint, QuantizedReLU
+from .quantizer import Quantizer
+
+_FACTORIES: dict[str, Callable[..., Quantizer]] = {
+    "FixedPoint": FixedPoint,
+    "QuantizedReLU": QuantizedReLU,
+    "Binary": Binary,
+    "Ternary": Ternary,
+    "quantized_bits": qkeras_names.quantized_bits,
+    "quantized_relu": qkeras_names.quantized_relu,
+    "binary": qkeras_names.binary,
+    "ternary": qkeras_names.ternary,
+}
+
+
+def get(identifier: Any) -> Quantizer | None:
+    """Return the quantizer that `identifier` names.
+
+    Args:
+        identifier: None, a `Quantizer`, a string such as `"quantized_bits(4,0,1)"` or
+            a quantizer's `repr`, a Keras configuration dictionary, or a `qkeras`
+            quantizer object.
+
+    Returns:
+        The quantizer, or None for None.
+
+    Raises:
+        ValueError: If the string names no quantizer, or an argument is refused.
+        TypeError: If `identifier` is of another kind.
+
+    Example:
+
+    >>> from kerasqnn import quantizers
+    >>> quantizers.get("quantized_relu(4, 2)")
+    QuantizedReLU(bits=4, integer=2, rounding='ROUND')
+    """
+    if identifier is None or isinstance(identifier, Quantizer):
+        return identifier
+    if isinstance(identifier, str):
+        return _from_string(identifier)
+    if isinstance(identifier, dict):
+        return deserialize(identifier)
+    if type(identifier).__module__.partition(".")[0] == "qkeras":
+        return _from_qkeras(identifier)
+    raise TypeError(
+        "A quantizer must be None, a kerasqnn Quantizer, a string such as "
+        "'quantized_bits(4,0,1)', its configuration, or a qkeras quantizer. "
+        f"Received: {identifier!r} of type {type(identifier).__name__}"
+    )
+
+
+def is_quantizer_string(identifier: Any) -> bool:
+    """Whether a string names a quantizer rather than, say, a Keras activation."""
+    name = str(identifier).partition("(")[0].strip()
+    return isinstance(identifier, str) and name in _FACTORIES
+
+
+def serialize(quantizer: Quantizer | None) -> dict[str, Any] | None:
+    """Return the Keras configuration of a quantizer, or None for None."""
+    if quantizer is None:
+        return None
+    return keras.saving.serialize_keras_object(quantizer)
+
+
+def deserialize(config: dict[str, Any]) -> Quantizer:
+    """Return the quantizer of a Keras configuration, or raise TypeError."""
+    quantizer = keras.saving.deserialize_keras_object(config)
+    if not isinstance(quantizer, Quantizer):
+        raise TypeError(
+            f"The configuration is not a kerasqnn quantizer's. Received: {config!r}"
+        )
+    return quantizer
+
+
+def _from_string(text: str) -> Quantizer:
+    name, positional, named = parse_call(text, "quantized_bits(4,0,1)")
+    if name not in _FACTORIES:
+        raise ValueError(unknown_name("quantizer", name, _FACTORIES))
+    try:
+        return _FACTORIES[name](*positional, **named)
+    except TypeError as error:
+        raise ValueError(f"{error}. Received: {text!r}") from None
+
+
+def _from_qkeras(quantizer: Any) -> Quantizer:
+    name = type(quantizer).__name__
+    qkeras_classes = [n for n in _FACTORIES if n[0].islower()]
+    if name not in qkeras_classes:
+        raise ValueError(unknown_name("qkeras quantizer", name, qkeras_classes))
+    # The attributes, not get_config(): QKeras leaves some arguments out of it.
+    arguments = {
+        argument: _plain(getattr(quantizer, argument))
+        for argument in _FACTORY_ARGUMENTS[name]
+        if hasattr(quantizer, argument)
+    }
+    return _FACTORIES[name](**arguments)
+
+
+_FACTORY_ARGUMENTS = {
+    "quantized_bits": (
+        "bits",
+        "integer",
+        "symmetric",
+        "keep_negative",
+        "alpha",
+        "use_stochastic_rounding",
+        "qnoise_factor",
+        "post_training_scale",
+    ),
+    "quantized_relu": (
+        "bits",
+        "integer",
+        "use_sigmoid",
+        "negative_slope",
+        "use_stochastic_rounding",
+        "relu_upper_bound",
+        "is_quantized_clip",
+        "qnoise_factor",
+    ),
+    "binary": ("use_01", "alpha", "use_stochastic_rounding"),
+    "ternary": ("alpha", "threshold", "use_stochastic_rounding"),
+}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "numpy"):
+        value = value.numpy()
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value.item()
+    return value

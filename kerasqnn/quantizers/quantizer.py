@@ -1,0 +1,151 @@
+"""The base class of all quantizers."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from .._values import ValueObject
+
+Scale = float | tuple[float, ...]
+
+
+class Quantizer(ValueObject):
+    """Maps real numbers onto the grid `value = code * step`, code an integer.
+
+    A quantizer is an immutable value object: it compares by value, can be hashed, has a
+    `repr` that `kerasqnn.quantizers.get` reads back, and holds no state. Calling it on a
+    tensor quantizes inside a model, with the gradient named in the class; `quantize`
+    does the same to a numpy array, with the same float32 arithmetic and so the same bits.
+
+    Shapes: `step` (and with it `min` and `max`) is a scalar, or a vector that runs along
+    the last axis of the quantized tensor (per-channel scale).
+    """
+
+    bits: int
+    signed: bool
+
+    # -- what a subclass says about its grid -------------------------------------------
+
+    @property
+    @abstractmethod
+    def step(self) -> np.ndarray:
+        """Distance between neighbouring values, float32, shape `()` or `(channels,)`."""
+
+    @property
+    @abstractmethod
+    def code_min(self) -> int:
+        """Smallest code."""
+
+    @property
+    @abstractmethod
+    def code_max(self) -> int:
+        """Largest code."""
+
+    @abstractmethod
+    def _forward(self, xp: Any, x: Any) -> Any:
+        """Return the quantized values; `xp` is `numpy` or `keras.ops`."""
+
+    @abstractmethod
+    def _gradient(self, x: Any, upstream: Any) -> Any:
+        """Return the gradient with respect to `x`."""
+
+    # -- what follows from it ----------------------------------------------------------
+
+    @property
+    def min(self) -> np.ndarray:
+        """Smallest value, float32, with the shape of `step`."""
+        return np.float32(self.code_min) * self.step
+
+    @property
+    def max(self) -> np.ndarray:
+        """Largest value, float32, with the shape of `step`."""
+        return np.float32(self.code_max) * self.step
+
+    @property
+    def is_power_of_two(self) -> bool:
+        """Whether every step is a power of two, so that fixed-point hardware has it."""
+        return all_powers_of_two(self.step)
+
+    def __call__(self, x: Any) -> Any:
+        """Quantize a tensor of any shape; differentiable."""
+        # A straight-through estimator written as x + stop_gradient(q - x) rounds twice
+        # and can leave the grid; a custom gradient returns q itself.
+        return _with_gradient(self, ops.convert_to_tensor(x))
+
+    def quantize(self, x: Any) -> np.ndarray:
+        """Quantize a numpy array with the arithmetic of the layers (float32).
+
+        Args:
+            x: Array of any shape; the last axis holds the channels when `step` has any.
+
+        Returns:
+            float32 array of the same shape, every element on the grid.
+        """
+        return np.asarray(
+            self._forward(np, np.asarray(x, np.float32)), dtype=np.float32
+        )
+
+    def codes(self, x: Any) -> np.ndarray:
+        """Return the integer codes of `quantize(x)`, int64, with `x`'s shape."""
+        values = self.quantize(x).astype(np.float64)
+        if not np.all(np.isfinite(values)):
+            raise ValueError("codes() needs finite numbers. Received: NaN in x")
+        return np.rint(values / self.step.astype(np.float64)).astype(np.int64)
+
+
+def _with_gradient(quantizer: Quantizer, x: Any) -> Any:
+    @ops.custom_gradient
+    def quantize(tensor: Any) -> tuple[Any, Any]:
+        def gradient(*args: Any, upstream: Any = None) -> Any:
+            (upstream,) = args if upstream is None else (upstream,)
+            return quantizer._gradient(tensor, upstream)
+
+        return quantizer._forward(ops, tensor), gradient
+
+    return quantize(x)
+
+
+def all_powers_of_two(values: Any) -> bool:
+    """Whether every element of a positive array is a power of two."""
+    mantissa, _ = np.frexp(np.atleast_1d(values))
+    return bool(np.all(mantissa == 0.5))
+
+
+def constant(xp: Any, value: Any, like: Any) -> Any:
+    """Return `value` as an array of namespace `xp` with the dtype of `like`."""
+    if xp is np:
+        return np.asarray(value, like.dtype)
+    return ops.cast(ops.convert_to_tensor(value), like.dtype)
+
+
+def check_int(name: str, value: Any, low: int, high: int) -> int:
+    """Return `value` as an int within `[low, high]`, or raise."""
+    if isinstance(value, bool) or int(value) != value or not low <= value <= high:
+        raise ValueError(
+            f"`{name}` must be an integer from {low} to {high}. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+def check_scale(name: str, value: Any) -> Scale:
+    """Return a positive scale as a float or, for one a channel, a tuple of floats."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.asarray(math.nan)
+    if array.ndim > 1 and array.size == array.shape[-1]:
+        array = array.reshape(-1)
+    if array.ndim > 1 or not array.size or not np.all(np.isfinite(array) & (array > 0)):
+        raise ValueError(
+            f"`{name}` must be a positive number or a vector of positive numbers, one a "
+            f"channel of the last axis. Received: {name}={value!r}"
+        )
+    if array.ndim == 0:
+        return float(array)
+    return tuple(float(v) for v in array)
