@@ -1,0 +1,263 @@
+"""Running a graph: in Keras's float32, or exactly in integers held by float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from ..errors import UnsupportedModelError
+from .arithmetic import FLOAT64_BITS, Arithmetic
+from .graph import Graph, Operation
+
+# Applied to every output: (operation, tensor) -> tensor. Noise is injected through it.
+Hook = Callable[[Operation, Any], Any]
+
+
+def evaluate(
+    operations: Sequence[Operation], values: Mapping[str, Any], hook: Hook | None = None
+) -> dict[str, Any]:
+    """Run operations with `keras.ops`, as the model itself does at inference.
+
+    Args:
+        operations: Operations of one graph, in order; may start in its middle.
+        values: The tensors they read from outside, by name.
+        hook: Called with each operation and each of its output tensors; what it returns
+            takes the tensor's place.
+
+    Returns:
+        All tensors by name, the given ones included. Noise points count as off.
+    """
+    known = dict(values)
+    for operation in operations:
+        if operation.kind == "input":
+            outputs = [known[operation.output]]
+        else:
+            outputs = _run(operation, [known[t] for t in operation.inputs])
+        for name, tensor in zip(operation.outputs, outputs, strict=True):
+            known[name] = tensor if hook is None else hook(operation, tensor)
+    return known
+
+
+def _run(operation: Operation, inputs: list[Any]) -> list[Any]:
+    if operation.kind == "layer":
+        return operation.attributes["call"](*inputs)
+    return [_KERAS[operation.kind](operation, *inputs)]
+
+
+def _weight(operation: Operation, name: str) -> Any:
+    return ops.convert_to_tensor(operation.weights[name].value)
+
+
+def _with_bias(operation: Operation, x: Any) -> Any:
+    return ops.add(x, _weight(operation, "bias")) if "bias" in operation.weights else x
+
+
+def _dense(operation: Operation, x: Any) -> Any:
+    return _with_bias(operation, ops.matmul(x, _weight(operation, "kernel")))
+
+
+def _conv2d(operation: Operation, x: Any) -> Any:
+    a = operation.attributes
+    y = ops.conv(
+        x,
+        _weight(operation, "kernel"),
+        strides=list(a["strides"]),
+        padding=a["padding"],
+        dilation_rate=a["dilation"],
+        data_format="channels_last",
+    )
+    return _with_bias(operation, y)
+
+
+def _scale_offset(operation: Operation, x: Any) -> Any:
+    shape = [1] * len(x.shape)
+    shape[operation.attributes["axis"]] = -1
+    scale = ops.reshape(_weight(operation, "scale"), shape)
+    return x * scale + ops.reshape(_weight(operation, "offset"), shape)
+
+
+def _pool2d(pool: Callable[..., Any]) -> Callable[..., Any]:
+    def run(operation: Operation, x: Any) -> Any:
+        a = operation.attributes
+        return pool(
+            x, a["pool_size"], a["strides"], a["padding"], data_format="channels_last"
+        )
+
+    return run
+
+
+def _global_pool2d(reduce: Callable[..., Any]) -> Callable[..., Any]:
+    def run(operation: Operation, x: Any) -> Any:
+        return reduce(x, axis=(1, 2), keepdims=operation.attributes["keepdims"])
+
+    return run
+
+
+def _reshape(operation: Operation, x: Any) -> Any:
+    return ops.reshape(x, (-1, *operation.attributes["target_shape"]))
+
+
+def _chain(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def run(operation: Operation, x: Any, *others: Any) -> Any:
+        for other in others:
+            x = function(x, other)
+        return x
+
+    return run
+
+
+_KERAS: dict[str, Callable[..., Any]] = {
+    "quantize": lambda o, x: o.attributes["quantizer"](x),
+    "noise": lambda o, x: x,
+    "dense": _dense,
+    "conv2d": _conv2d,
+    "scale_offset": _scale_offset,
+    "relu": lambda o, x: ops.relu(x),
+    "softmax": lambda o, x: keras.activations.softmax(x, axis=o.attributes["axis"]),
+    "activation": lambda o, x: o.attributes["function"](x),
+    "max_pool2d": _pool2d(ops.max_pool),
+    "average_pool2d": _pool2d(ops.average_pool),
+    "global_max_pool2d": _global_pool2d(ops.max),
+    "global_average_pool2d": _global_pool2d(ops.mean),
+    "reshape": _reshape,
+    "add": _chain(ops.add),
+    "subtract": _chain(ops.subtract),
+    "multiply": _chain(ops.multiply),
+    "maximum": _chain(ops.maximum),
+    "minimum": _chain(ops.minimum),
+    "concatenate": lambda o, *x: ops.concatenate(x, axis=o.attributes["axis"]),
+}
+
+
+def evaluate_exactly(
+    graph: Graph, arithmetic: Arithmetic, inputs: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Run a graph without any rounding but that of its quantizers.
+
+    Every value is an integer times a power of two, held in float64; nothing exceeds 53
+    bits, which is checked first. This is the reference for layers whose sums float32
+    cannot hold.
+
+    Args:
+        graph: The graph; noise points count as off.
+        arithmetic: `analyse(graph)`.
+        inputs: One float32 array an input, with the batch axis.
+
+    Returns:
+        All tensors by name, float64.
+
+    Raises:
+        UnsupportedModelError: If a tensor lies on no grid, or needs more than 53 bits.
+    """
+    for operation in graph:
+        facts = arithmetic.facts[operation.output]
+        wide = arithmetic.accumulator_bits.get(operation.name, 0) > FLOAT64_BITS
+        if operation.kind != "input" and (facts.grid is None or wide):
+            raise UnsupportedModelError(
+                f"Layer {operation.layer!r} has no exact integer evaluation: its values "
+                "lie on no power-of-two grid of at most 53 bits.",
+                layer=operation.layer,
+            )
+    known = {
+        name: np.asarray(x, np.float64)
+        for name, x in zip(graph.inputs, inputs, strict=True)
+    }
+    for operation in graph:
+        if operation.kind != "input":
+            arguments = [known[t] for t in operation.inputs]
+            known[operation.output] = _EXACT[operation.kind](operation, *arguments)
+    return known
+
+
+def _value(operation: Operation, name: str) -> np.ndarray:
+    return operation.weights[name].value.astype(np.float64)
+
+
+def _exact_bias(operation: Operation, y: np.ndarray) -> np.ndarray:
+    return y + _value(operation, "bias") if "bias" in operation.weights else y
+
+
+def _exact_dense(operation: Operation, x: np.ndarray) -> np.ndarray:
+    return _exact_bias(operation, x @ _value(operation, "kernel"))
+
+
+def same_padding(
+    size: int, window: int, stride: int, dilation: int = 1
+) -> tuple[int, int]:
+    """Return the padding before and after one axis for Keras's `padding="same"`."""
+    reach = (window - 1) * dilation + 1
+    total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+    return total // 2, total - total // 2
+
+
+def _windows(
+    x: np.ndarray, operation: Operation, window: tuple[int, ...], fill: float
+) -> np.ndarray:
+    """Return a view `(batch, height, width, channels, rows, columns)` of the windows."""
+    a = operation.attributes
+    strides, dilation = a["strides"], a.get("dilation", (1, 1))
+    if a["padding"] == "same":
+        pads = [
+            same_padding(x.shape[1 + i], window[i], strides[i], dilation[i])
+            for i in (0, 1)
+        ]
+        x = np.pad(x, [(0, 0), *pads, (0, 0)], constant_values=fill)
+    reach = tuple((window[i] - 1) * dilation[i] + 1 for i in (0, 1))
+    view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(1, 2))
+    return view[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
+
+
+def _exact_conv2d(operation: Operation, x: np.ndarray) -> np.ndarray:
+    kernel = _value(operation, "kernel")
+    groups = operation.attributes["groups"]
+    windows = _windows(x, operation, kernel.shape[:2], 0.0)
+    parts = [
+        np.tensordot(w, k, axes=([3, 4, 5], [2, 0, 1]))
+        for w, k in zip(
+            np.split(windows, groups, axis=3),
+            np.split(kernel, groups, axis=3),
+            strict=True,
+        )
+    ]
+    return _exact_bias(operation, np.concatenate(parts, axis=-1))
+
+
+def _exact_scale_offset(operation: Operation, x: np.ndarray) -> np.ndarray:
+    return x * _value(operation, "scale") + _value(operation, "offset")
+
+
+def _exact_pool(operation: Operation, x: np.ndarray) -> np.ndarray:
+    maximum = operation.kind == "max_pool2d"
+    fill = -np.inf if maximum else 0.0
+    windows = _windows(x, operation, operation.attributes["pool_size"], fill)
+    return windows.max(axis=(4, 5)) if maximum else windows.mean(axis=(4, 5))
+
+
+def _exact_global_pool(operation: Operation, x: np.ndarray) -> np.ndarray:
+    reduce = np.max if operation.kind == "global_max_pool2d" else np.mean
+    return reduce(x, axis=(1, 2), keepdims=operation.attributes["keepdims"])
+
+
+_EXACT: dict[str, Callable[..., np.ndarray]] = {
+    "quantize": lambda o, x: o.attributes["quantizer"]._forward(np, x),
+    "noise": lambda o, x: x,
+    "dense": _exact_dense,
+    "conv2d": _exact_conv2d,
+    "scale_offset": _exact_scale_offset,
+    "relu": lambda o, x: np.maximum(x, 0.0),
+    "max_pool2d": _exact_pool,
+    "average_pool2d": _exact_pool,
+    "global_max_pool2d": _exact_global_pool,
+    "global_average_pool2d": _exact_global_pool,
+    "reshape": lambda o, x: x.reshape(-1, *o.attributes["target_shape"]),
+    "add": _chain(np.add),
+    "subtract": _chain(np.subtract),
+    "multiply": _chain(np.multiply),
+    "maximum": _chain(np.maximum),
+    "minimum": _chain(np.minimum),
+    "concatenate": lambda o, *x: np.concatenate(x, axis=o.attributes["axis"]),
+}

@@ -1,0 +1,257 @@
+"""From a Keras model to a `Graph`: the only place that walks Keras's own graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from ..errors import UnsupportedModelError
+from ..quantizers import Quantizer
+from .graph import Graph, Operation, Parameter, Tensor
+from .readers import reader_of
+
+
+class Scope:
+    """Collects the operations of one model while its layers are read."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.tensors: dict[str, Tensor] = {}
+        self._names: set[str] = set()
+
+    def unique(self, name: str) -> str:
+        """Return `name`, with a number behind it if it is taken."""
+        candidate, count = name, 0
+        while candidate in self._names:
+            count += 1
+            candidate = f"{name}_{count}"
+        self._names.add(candidate)
+        return candidate
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        inputs: Sequence[Tensor],
+        shapes: Sequence[tuple[int | None, ...]],
+        *,
+        layer: str,
+        dtype: str = "float32",
+        weights: dict[str, Parameter] | None = None,
+        **attributes: Any,
+    ) -> list[Tensor]:
+        """Append an operation and return its output tensors."""
+        name = self.unique(name)
+        suffixes = [""] if len(shapes) == 1 else [f":{i}" for i in range(len(shapes))]
+        outputs = [
+            Tensor(name + s, tuple(shape), dtype)
+            for s, shape in zip(suffixes, shapes, strict=True)
+        ]
+        self.tensors.update({t.name: t for t in outputs})
+        self.operations.append(
+            Operation(
+                name,
+                kind,
+                tuple(t.name for t in inputs),
+                tuple(t.name for t in outputs),
+                layer,
+                attributes,
+                weights or {},
+            )
+        )
+        return outputs
+
+
+def read_model(model: keras.Model) -> Graph:
+    """Read a model once, for everything that needs to know what it computes.
+
+    Args:
+        model: A built Sequential or functional model; nested models, shared layers and
+            several inputs and outputs are fine.
+
+    Returns:
+        The operations in an order in which they can run, with the weights as they are
+        now. Dropout, linear activations and Keras's noise layers, which do nothing at
+        inference, leave no trace; kerasqnn noise points do.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        UnsupportedModelError: If it is subclassed or not built, or a weight is not
+            finite.
+    """
+    function = _functional(model)
+    scope = Scope()
+    inputs = []
+    for tensor in function.inputs:
+        inputs += scope.add(
+            "input", tensor.name, [], [tensor.shape], layer=tensor.name,
+            dtype=keras.backend.standardize_dtype(tensor.dtype),
+        )  # fmt: skip
+    outputs = _read_function(function, inputs, scope, prefix="")
+    graph = Graph(
+        model.name,
+        tuple(t.name for t in inputs),
+        tuple(t.name for t in outputs),
+        tuple(scope.operations),
+        scope.tensors,
+    )
+    return _without_dead_operations(graph)
+
+
+def _functional(model: Any) -> Any:
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "Expected a keras.Model (Sequential or functional). "
+            f"Received: {model!r} of type {type(model).__name__}"
+        )
+    if isinstance(model, keras.Sequential):
+        if not model.built or model._functional is None:
+            raise UnsupportedModelError(
+                f"Model {model.name!r} has no fixed input shape yet. Start it with "
+                "keras.Input(shape), or call it once on data."
+            )
+        return model._functional
+    if not hasattr(model, "_nodes_by_depth"):
+        raise UnsupportedModelError(
+            f"Model {model.name!r} is a subclass of keras.Model, whose graph cannot be "
+            "read. Build it with keras.Sequential or the functional API. "
+            f"Received: {type(model).__name__}"
+        )
+    return model
+
+
+def _read_function(
+    function: Any, inputs: Sequence[Tensor], scope: Scope, prefix: str
+) -> list[Tensor]:
+    known = {id(k): t for k, t in zip(function.inputs, inputs, strict=True)}
+    by_depth = function._nodes_by_depth
+    for depth in sorted(by_depth, reverse=True):
+        for node in by_depth[depth]:
+            if not node.operation or node.is_input:
+                continue
+            if any(id(t) not in known for t in node.input_tensors):
+                continue
+            arguments = [known[id(t)] for t in node.arguments.keras_tensors]
+            outputs = _read_node(node, arguments, scope, prefix)
+            known.update({id(k): t for k, t in zip(node.outputs, outputs, strict=True)})
+    return [known[id(t)] for t in function.outputs]
+
+
+def _read_node(
+    node: Any, inputs: list[Tensor], scope: Scope, prefix: str
+) -> list[Tensor]:
+    operation = node.operation
+    name = prefix + operation.name
+    if isinstance(operation, keras.Model):
+        return _read_function(_functional(operation), inputs, scope, f"{name}/")
+    _check_finite(operation, name)
+    reader = reader_of(operation, node)
+    if reader is None:
+        shapes = [tuple(t.shape) for t in node.outputs]
+        return scope.add(
+            "layer",
+            name,
+            inputs,
+            shapes,
+            layer=name,
+            dtype=keras.backend.standardize_dtype(node.outputs[0].dtype),
+            operation=operation,
+            call=_caller(node),
+        )
+    return reader(operation, inputs, Reading(scope, name, node))
+
+
+def _caller(node: Any) -> Any:
+    """Return a function that calls the node's operation on new tensors."""
+
+    def call(*tensors: Any) -> Any:
+        replaced = dict(
+            zip((id(t) for t in node.arguments.keras_tensors), tensors, strict=True)
+        )
+        args, kwargs = node.arguments.fill_in(replaced)
+        return tree.flatten(node.operation(*args, **kwargs))
+
+    return call
+
+
+def _check_finite(operation: Any, name: str) -> None:
+    for weight in getattr(operation, "weights", []):
+        value = np.asarray(ops.convert_to_numpy(weight))
+        if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
+            raise UnsupportedModelError(
+                f"Weight {weight.path!r} of layer {name!r} has NaN or infinite values. "
+                "Retrain, for instance with a lower learning rate.",
+                layer=name,
+            )
+
+
+def _without_dead_operations(graph: Graph) -> Graph:
+    needed = set(graph.outputs)
+    kept = []
+    for operation in reversed(graph.operations):
+        if operation.kind == "input" or needed.intersection(operation.outputs):
+            needed.update(operation.inputs)
+            kept.append(operation)
+    return Graph(
+        graph.name,
+        graph.inputs,
+        graph.outputs,
+        tuple(reversed(kept)),
+        {t: graph.tensors[t] for o in kept for t in o.outputs},
+    )
+
+
+class Reading:
+    """What a reader gets to add the operations of one layer call."""
+
+    def __init__(self, scope: Scope, name: str, node: Any) -> None:
+        self._scope = scope
+        self.name = name
+        self.shapes = [tuple(t.shape) for t in node.outputs]
+
+    def add(
+        self,
+        kind: str,
+        inputs: Sequence[Tensor],
+        *,
+        part: str = "",
+        weights: dict[str, Parameter] | None = None,
+        **attributes: Any,
+    ) -> list[Tensor]:
+        """Append an operation with the layer's output shape."""
+        return self._scope.add(
+            kind,
+            self.name + part,
+            inputs,
+            self.shapes[:1],
+            layer=self.name,
+            weights=weights,
+            **attributes,
+        )
+
+    def finish(self, layer: Any, outputs: list[Tensor]) -> list[Tensor]:
+        """Append the layer's noise point and activation, where it has them."""
+        point = getattr(layer, "noise_point", None)
+        if point is not None:
+            outputs = self.add("noise", outputs, part="/noise", point=point)
+        return self.activation(
+            getattr(layer, "activation", None), outputs, "/activation"
+        )
+
+    def activation(
+        self, activation: Any, inputs: list[Tensor], part: str
+    ) -> list[Tensor]:
+        """Append an activation function or quantizer."""
+        if activation is None or activation is keras.activations.linear:
+            return inputs
+        if isinstance(activation, Quantizer):
+            return self.add("quantize", inputs, part=part, quantizer=activation)
+        if activation is keras.activations.relu:
+            return self.add("relu", inputs, part=part)
+        if activation is keras.activations.softmax:
+            return self.add("softmax", inputs, part=part, axis=-1)
+        return self.add("activation", inputs, part=part, function=activation)
