@@ -1,0 +1,149 @@
+"""The QONNX operators as model-local functions of standard ONNX operators.
+
+They make stock ONNX Runtime run a QONNX file. The bodies keep qonnx's order of
+operations: divide by the scale, add the zero point, clamp, round, and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper
+
+DOMAIN = "qonnx.custom_op.general"
+DOMAIN_VERSION = 1
+OPSET = 13
+
+
+def _node(
+    op_type: str, inputs: list[str], output: str, **attributes: object
+) -> NodeProto:
+    return helper.make_node(op_type, inputs, [output], **attributes)
+
+
+def _constant(output: str, value: float) -> NodeProto:
+    return _node("Constant", [], output, value_float=value)
+
+
+def _from_attribute(output: str, attribute: str) -> list[NodeProto]:
+    """Nodes that turn an integer attribute of the call into a float scalar."""
+    node = _node("Constant", [], f"{output}_int")
+    node.attribute.append(
+        AttributeProto(
+            name="value_int", ref_attr_name=attribute, type=AttributeProto.INT
+        )
+    )
+    return [node, _node("Cast", [f"{output}_int"], output, to=TensorProto.FLOAT)]
+
+
+def _magnitude(x: str, y: str, nodes: list[NodeProto]) -> list[NodeProto]:
+    """Round the absolute value with `nodes`, from `absolute` to `rounded`."""
+    return [
+        _node("Abs", [x], "absolute"),
+        *nodes,
+        _node("Sign", [x], "sign"),
+        _node("Mul", ["sign", "rounded"], y),
+    ]
+
+
+def _rounding(mode: str, x: str, y: str) -> list[NodeProto]:
+    if mode in ("ROUND", "FLOOR", "CEIL"):
+        op_type = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}[mode]
+        return [_node(op_type, [x], y)]
+    if mode in ("UP", "DOWN"):
+        op_type = "Ceil" if mode == "UP" else "Floor"
+        return _magnitude(x, y, [_node(op_type, ["absolute"], "rounded")])
+    shift, op_type = (0.5, "Floor") if mode == "HALF_UP" else (-0.5, "Ceil")
+    return _magnitude(
+        x,
+        y,
+        [
+            _constant("half", shift),
+            _node("Add", ["absolute", "half"], "shifted"),
+            _node(op_type, ["shifted"], "rounded"),
+        ],
+    )
+
+
+def quant_function(rounding_mode: str) -> FunctionProto:
+    """Return the body of `Quant` for one rounding mode."""
+    nodes = [
+        _constant("one", 1.0),
+        _constant("two", 2.0),
+        *_from_attribute("is_signed", "signed"),
+        *_from_attribute("is_narrow", "narrow"),
+        # levels = 2^(bits - signed); max = levels - 1 - (1 - signed) * narrow;
+        # min = signed * (narrow - levels)
+        _node("Sub", ["bitwidth", "is_signed"], "exponent"),
+        _node("Pow", ["two", "exponent"], "levels"),
+        _node("Sub", ["one", "is_signed"], "is_unsigned"),
+        _node("Mul", ["is_unsigned", "is_narrow"], "dropped"),
+        _node("Sub", ["levels", "one"], "full_max"),
+        _node("Sub", ["full_max", "dropped"], "max"),
+        _node("Sub", ["is_narrow", "levels"], "signed_min"),
+        _node("Mul", ["is_signed", "signed_min"], "min"),
+        _node("Div", ["X", "scale"], "scaled"),
+        _node("Add", ["scaled", "zeropt"], "shifted_in"),
+        _node("Min", ["shifted_in", "max"], "below"),
+        _node("Max", ["below", "min"], "clamped"),
+        *_rounding(rounding_mode, "clamped", "codes"),
+        _node("Sub", ["codes", "zeropt"], "shifted_out"),
+        _node("Mul", ["shifted_out", "scale"], "Y"),
+    ]
+    return helper.make_function(
+        DOMAIN,
+        "Quant",
+        ["X", "scale", "zeropt", "bitwidth"],
+        ["Y"],
+        nodes,
+        [helper.make_opsetid("", OPSET)],
+        ["signed", "narrow", "rounding_mode"],
+    )
+
+
+def bipolar_quant_function() -> FunctionProto:
+    """Return the body of `BipolarQuant`: plus one for zero and minus zero."""
+    nodes = [
+        _constant("zero", 0.0),
+        _constant("one", 1.0),
+        _constant("minus_one", -1.0),
+        _node("GreaterOrEqual", ["X", "zero"], "positive"),
+        _node("Where", ["positive", "one", "minus_one"], "sign"),
+        _node("Mul", ["sign", "scale"], "Y"),
+    ]
+    return helper.make_function(
+        DOMAIN,
+        "BipolarQuant",
+        ["X", "scale"],
+        ["Y"],
+        nodes,
+        [helper.make_opsetid("", OPSET)],
+    )
+
+
+def functions_for(nodes: Iterable[NodeProto]) -> list[FunctionProto]:
+    """Return the functions that the given nodes call, one a rounding mode.
+
+    Where a model mixes rounding modes, each `Quant` node gets its mode as `overload`,
+    which is how ONNX tells functions of one name apart.
+    """
+    calls: dict[str, list[NodeProto]] = {}
+    bipolar = False
+    for node in nodes:
+        if node.domain == DOMAIN and node.op_type == "Quant":
+            mode = next(
+                a.s.decode() for a in node.attribute if a.name == "rounding_mode"
+            )
+            calls.setdefault(mode, []).append(node)
+        bipolar = bipolar or (node.domain == DOMAIN and node.op_type == "BipolarQuant")
+    functions = []
+    for mode, callers in sorted(calls.items()):
+        function = quant_function(mode)
+        if len(calls) > 1:
+            function.overload = mode
+            for node in callers:
+                node.overload = mode
+        functions.append(function)
+    if bipolar:
+        functions.append(bipolar_quant_function())
+    return functions
