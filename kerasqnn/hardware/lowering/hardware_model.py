@@ -1,0 +1,113 @@
+"""What goes onto the chip: the graph without noise, softmax and input quantizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+
+from ...errors import UnsupportedModelError
+from ...models import Arithmetic, Graph, Operation, analyse, read_model
+from ...quantizers import Quantizer
+
+
+@dataclass(frozen=True)
+class HardwareModel:
+    """A model, divided between host and chip.
+
+    Attributes:
+        graph: All of it from the float input on, without noise and final softmax.
+        chip: The part on the chip: `graph` without the quantizers of the inputs.
+        arithmetic: The facts of all tensors of `graph`.
+        input_quantizers: By input tensor, the quantizer that the host applies.
+        notes: What was left out, in sentences for the user.
+    """
+
+    graph: Graph
+    chip: Graph
+    arithmetic: Arithmetic
+    input_quantizers: dict[str, Quantizer]
+    notes: tuple[str, ...]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a final softmax was left out."""
+        return any("softmax" in note for note in self.notes)
+
+
+def prepare(model: keras.Model) -> HardwareModel:
+    """Read a model and take out what does not belong on the chip.
+
+    Raises:
+        UnsupportedModelError: If an input has no quantizer, or more than one.
+    """
+    notes = []
+    graph = read_model(model)
+    noise = graph.of_kind("noise")
+    if noise:
+        names = ", ".join(o.name for o in noise)
+        notes.append(f"Left out the noise points {names}: hardware has its own noise.")
+    graph = graph.without_noise()
+    softmax = [o for o in graph.of_kind("softmax") if _is_final(o, graph)]
+    if softmax:
+        names = ", ".join(o.layer for o in softmax)
+        notes.append(
+            f"Left out the final softmax of {names}: the hardware returns the logits, "
+            "whose largest is the same class."
+        )
+        graph = graph.without(*(o.name for o in softmax))
+    quantizers = {t: _input_quantizer(t, graph) for t in graph.inputs}
+    input_operations = [
+        o.name
+        for o in graph.of_kind("quantize")
+        if graph.producer(o.input).kind == "input"
+    ]
+    arithmetic = analyse(graph)
+    chip = _without_idle_quantizers(graph.without(*input_operations), arithmetic)
+    return HardwareModel(graph, chip, arithmetic, quantizers, tuple(notes))
+
+
+def _is_final(operation: Operation, graph: Graph) -> bool:
+    return operation.output in graph.outputs and not graph.consumers(operation.output)
+
+
+def _input_quantizer(tensor: str, graph: Graph) -> Quantizer:
+    readers = graph.consumers(tensor)
+    hint = (
+        "Put one QuantInput right after the input, such as "
+        "QuantInput('quantized_bits(8,0,keep_negative=0)') for numbers from 0 to 1."
+    )
+    for reader in readers:
+        if reader.kind != "quantize":
+            raise UnsupportedModelError(
+                f"Layer {reader.layer!r} reads the input {tensor!r} without a quantizer, "
+                f"so that its fixed-point type is unknown. {hint}",
+                layer=reader.layer,
+            )
+    found = {o.attributes["quantizer"] for o in readers}
+    if tensor in graph.outputs or len(found) != 1:
+        raise UnsupportedModelError(
+            f"Input {tensor!r} must have exactly one quantizer. {hint} "
+            f"Received: {len(found)} different ones",
+            layer=tensor,
+        )
+    (quantizer,) = found
+    return quantizer
+
+
+def _without_idle_quantizers(graph: Graph, arithmetic: Arithmetic) -> Graph:
+    """Take out quantizers whose input already lies on their grid."""
+    idle = []
+    for operation in graph.of_kind("quantize"):
+        grid = arithmetic.facts[operation.input].grid
+        quantizer: Quantizer = operation.attributes["quantizer"]
+        if grid is None or quantizer.step.ndim or not quantizer.is_power_of_two:
+            continue
+        inside = np.all(grid.low >= quantizer.min) and np.all(
+            grid.high <= quantizer.max
+        )
+        identity = getattr(quantizer, "alpha", 1.0) == 1.0 and quantizer.bits > 1
+        if inside and identity and grid.step >= quantizer.step:
+            idle.append(operation.name)
+    return replace(graph.without(*idle))

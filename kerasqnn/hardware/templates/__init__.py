@@ -1,0 +1,1 @@
+"""Files copied unchanged into generated projects; data, not imported by kerasqnn."""
