@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..errors import UnsupportedModelError
 from ..models import Arithmetic, Graph, Operation, Parameter, Tensor
-from ..quantizers import Binary, FixedPoint, Quantizer, QuantizedReLU, Ternary
+from ..quantizers import Binary, FixedPoint, QuantizedReLU, Quantizer, Ternary
 from .functions import DOMAIN
 
 CHANNELS_LAST, CHANNELS_FIRST = "channels_last", "channels_first"
@@ -213,8 +213,8 @@ def _check_on_grid(parameter: Parameter, layer: str) -> None:
     step = 1.0 if quantizer is None else quantizer.step
     if not np.array_equal(np.rint(value / step).astype(np.float32) * step, value):
         raise UnsupportedModelError(
-            f"Layer {layer!r}: the products of `scale` and `alpha` round in float32, so "
-            "that one Quant cannot give the same weights. Use one of them only. "
+            f"Layer {layer!r}: the products of `scale` and `alpha` round in float32, "
+            "so that one Quant cannot give the same weights. Use one of them only. "
             f"Received: {quantizer!r}",
             layer=layer,
         )

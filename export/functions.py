@@ -7,6 +7,7 @@ operations: divide by the scale, add the zero point, clamp, round, and back.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper
 
@@ -15,9 +16,7 @@ DOMAIN_VERSION = 1
 OPSET = 13
 
 
-def _node(
-    op_type: str, inputs: list[str], output: str, **attributes: object
-) -> NodeProto:
+def _node(op_type: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
     return helper.make_node(op_type, inputs, [output], **attributes)
 
 

@@ -43,15 +43,15 @@ def export_qonnx(
 
     Quantizers become `Quant` and `BipolarQuant` nodes (with bodies as model-local
     functions, so that ONNX Runtime runs them), weights lie on their grid, the batch is
-    symbolic, images stay channels last at inputs and outputs. Noise points are left out,
-    as in `model.predict` while they are off.
+    symbolic, images stay channels last at inputs and outputs. Noise points are left
+    out, as in `model.predict` while they are off.
 
     Args:
         model: A built Sequential or functional model.
         path: The `.onnx` file to write; replaced only when the export has succeeded.
         exact: Refuse a model whose float32 result would depend on the tool that runs
-            it. With False such a model is exported too; outputs then agree up to float32
-            rounding, which a quantizer behind it can enlarge to one step.
+            it. With False such a model is exported too; outputs then agree up to
+            float32 rounding, which a quantizer behind it can enlarge to one step.
         check: Run the file in ONNX Runtime on random inputs and demand the bits of
             `model.predict` (only for models that `exact=True` accepts).
 
@@ -59,8 +59,8 @@ def export_qonnx(
         The path.
 
     Raises:
-        UnsupportedModelError: If a layer cannot be exported, or not exactly; the message
-            names the layer and a way out.
+        UnsupportedModelError: If a layer cannot be exported, or not exactly; the
+            message names the layer and a way out.
         VerificationError: If the check finds different bits. Nothing is written then.
         OSError: If the file cannot be written.
 
@@ -80,7 +80,8 @@ def export_qonnx(
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(
-            f"The folder {str(path.parent)!r} does not exist. Received: path={str(path)!r}"
+            f"The folder {str(path.parent)!r} does not exist. "
+            f"Received: path={str(path)!r}"
         )
     proto, reproducible = _build(model, exact)
     handle, temporary = tempfile.mkstemp(suffix=".onnx", dir=path.parent)
@@ -133,12 +134,12 @@ def _require_reproducible(graph: Graph, arithmetic: Arithmetic) -> None:
                 f"Model {graph.name!r} does not give the same bits in every tool: "
                 f"{facts.reason}. Pass exact=False to export it all the same, equal up "
                 "to float32 rounding.",
-                layer=facts.blame,
+                layer=facts.blame and graph.operation(facts.blame).layer,
             )
 
 
 def _model_proto(graph: Graph, builder: Builder, exact: bool) -> onnx.ModelProto:
-    outputs = []
+    outputs: list[onnx.ValueInfoProto] = []
     for tensor in graph.outputs:
         value = builder.value(tensor)
         taken = value in graph.inputs or value in [o.name for o in outputs]
@@ -204,9 +205,9 @@ def _check(model: keras.Model, proto: onnx.ModelProto) -> None:
         if different or want.shape != got.shape:
             raise VerificationError(
                 f"Output {name!r} differs between model.predict and ONNX Runtime in "
-                f"{different} of {want.size} numbers, which must not happen; nothing was "
-                "written. Is a GPU or a fast-math mode in use? exact=False, check=False "
-                "skips this test. Please report it with the model."
+                f"{different} of {want.size} numbers, which must not happen; nothing "
+                "was written. Is a GPU or a fast-math mode in use? exact=False, "
+                "check=False skips this test. Please report it with the model."
             )
 
 

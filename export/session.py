@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-
 # ONNX Runtime folds a multiplication or addition behind a convolution or matrix product
-# into its weights. That rounds differently where the factors are not powers of two, as in
-# plain batch normalization, so these rewrites are off.
+# into its weights. That rounds differently where the factors are not powers of two, as
+# in plain batch normalization, so these rewrites are off.
 _INEXACT_OPTIMIZERS = [
     "ConvMulFusion",
     "ConvAddFusion",

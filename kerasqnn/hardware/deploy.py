@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,11 +12,13 @@ from pathlib import Path
 import keras
 
 from .boards import Board, get_board
-from .deployment import METADATA, MODEL_FILE, Deployment, write_and_compile
+from .deployment import METADATA, MODEL_FILE, Deployment
 from .emulation import find_compiler
 from .lowering import check, prepare
 from .project import Settings
 from .pynq import write_overlay
+from .vendor import prepare_scripts
+from .writing import write_and_compile
 
 
 def deploy(
@@ -72,7 +75,9 @@ def deploy(
     hardware = prepare(model)
     check(hardware, settings.io_type, settings.backend)
     find_compiler()
-    target = _check_target(Path(output_dir), overwrite)
+    target = Path(output_dir).absolute()
+    missing = [parent for parent in target.parents if not parent.exists()]
+    _check_target(target, overwrite)
     working = Path(
         tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent)
     )
@@ -81,27 +86,32 @@ def deploy(
         model.save(working / MODEL_FILE)
         if settings.backend == "VivadoAccelerator":
             write_overlay(working, metadata, hardware)
+        prepare_scripts(working, metadata)
         (working / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
         working.chmod(0o755)
         _move_into_place(working, target)
-    finally:
+    except BaseException:
         shutil.rmtree(working, ignore_errors=True)
+        for parent in missing:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
     return Deployment(target, metadata)
 
 
-def _check_target(path: Path, overwrite: bool) -> Path:
-    """Return the absolute folder, with its parents made, or refuse it."""
-    target = path.absolute()
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Refuse a folder that is not to be written, else make its parents."""
+    received = f"Received: output_dir={str(target)!r}"
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         if not (target / METADATA).is_file():
             raise FileExistsError(
                 "`output_dir` exists and is no kerasqnn deployment, so it is not "
-                f"touched. Give another folder. Received: output_dir={str(path)!r}"
+                f"touched. Give another folder. {received}"
             )
         if not overwrite:
             raise FileExistsError(
                 "`output_dir` holds an earlier deployment. Pass overwrite=True to "
-                f"replace it. Received: output_dir={str(path)!r}"
+                f"replace it. {received}"
             )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -109,10 +119,9 @@ def _check_target(path: Path, overwrite: bool) -> Path:
     except OSError as error:
         raise PermissionError(
             f"Cannot write to {str(target.parent)!r}: {error.strerror or error}. "
-            f"Received: output_dir={str(path)!r}"
+            f"{received}"
         ) from error
     probe.close()
-    return target
 
 
 def _move_into_place(working: Path, target: Path) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,28 +13,21 @@ import keras
 import numpy as np
 
 from .. import quantizers
-from .._version import __version__
-from ..errors import CompilationError, ToolNotFoundError
 from ..models import evaluate, evaluate_exactly
 from ..models.noise_control import noise_switched_off
-from .boards import get_board
-from .emulation import Emulator, compile_project
-from .lowering import HardwareModel, lower, prepare
-from .project import PROJECT, Settings, convert, quiet, write
+from . import vendor
+from .boards import Board
+from .emulation import Emulator, check_files
+from .lowering import HardwareModel, prepare
+from .project import Settings
+from .tracing import first_wrong_layer
 from .verification import Verification, compare
+from .writing import FORMAT, KEYS
 
 METADATA = "kerasqnn.json"
 MODEL_FILE = "model.keras"
-FORMAT = 1
 _BATCH = 1024
 _TRACED_SAMPLES = 8
-
-# What `build` runs for each backend, and which versions have it.
-_TOOLS = {
-    "Vitis": ("vitis-run", "Vitis 2023.1 or later"),
-    "Vivado": ("vivado_hls", "Vivado HLS 2019.2 to 2020.1"),
-    "VivadoAccelerator": ("vivado_hls", "Vivado HLS 2019.2 to 2020.1"),
-}
 
 
 class Deployment:
@@ -74,11 +64,18 @@ class Deployment:
             metadata = json.loads(file.read_text())
             version = metadata["format"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{str(file)!r} is damaged: {error}") from error
+            raise ValueError(
+                f"{str(file)!r} is damaged ({error}). Deploy again."
+            ) from error
         if version != FORMAT:
             raise ValueError(
                 f"{str(file)!r} has another format. Allowed: {FORMAT}. "
                 f"Received: {version!r}"
+            )
+        missing = sorted(KEYS - set(metadata))
+        if missing:
+            raise ValueError(
+                f"{str(file)!r} is damaged: {', '.join(missing)} missing. Deploy again."
             )
         return cls(folder, metadata)
 
@@ -169,10 +166,8 @@ class Deployment:
             for key in ("inputs", "outputs")
         }
         library = self.path / self.metadata["library"]
-        if not library.is_file():
-            raise FileNotFoundError(
-                f"The emulation library {str(library)!r} is missing. Deploy again."
-            )
+        weights = {self.path / k: n for k, n in self.metadata["weights"].items()}
+        check_files(library, weights)
         return Emulator(library, shapes["inputs"], shapes["outputs"])
 
     # -- proof -------------------------------------------------------------------------
@@ -220,7 +215,7 @@ class Deployment:
             mismatching_samples=int(wrong.sum()),
             first_samples=tuple(first),
             largest_difference=largest,
-            first_layer=self._first_difference(inputs, first) if first else None,
+            first_layer=self._first_wrong_layer(inputs, first) if first else None,
             reference="keras" if faithful else "exact integers",
             wide_layers={} if faithful else hardware.arithmetic.wide_operations,
             float_rounding=0 if faithful else compare(expected, in_keras)[0],
@@ -253,39 +248,23 @@ class Deployment:
             parts.append([values[t] for t in graph.outputs])
         return [np.concatenate(p) for p in zip(*parts, strict=True)]
 
-    def _first_difference(self, inputs: list[np.ndarray], samples: list[int]) -> str:
-        """Return the first layer whose emulated values differ from the exact ones."""
+    def _first_wrong_layer(self, inputs: list[np.ndarray], samples: list[int]) -> str:
         chosen = [a[samples[:_TRACED_SAMPLES]] for a in inputs]
-        hardware = self._hardware
-        exact = evaluate_exactly(hardware.graph, hardware.arithmetic, chosen)
-        with tempfile.TemporaryDirectory() as folder:
-            lowering, traced = trace(hardware, self.settings, Path(folder), chosen)
-        for operation in hardware.chip:
-            for name, tensor in lowering.tensor_of.items():
-                if tensor != operation.output or name not in traced:
-                    continue
-                # A quantizer may have been folded into this layer.
-                folded = [c.output for c in hardware.chip.consumers(tensor)
-                          if c.kind == "quantize"]  # fmt: skip
-                candidates = [exact[t] for t in (tensor, *folded)]
-                got = traced[name].reshape(len(chosen[0]), -1)
-                if not any(
-                    np.array_equal(got, c.reshape(len(got), -1)) for c in candidates
-                ):
-                    return operation.layer
-        return "the output words"
+        weights = self.path / "firmware" / "weights"
+        return first_wrong_layer(self._hardware, self.settings, weights, chosen)
 
     @property
     def settings(self) -> Settings:
         """The settings that the project was made with."""
         m = self.metadata
+        clock = m["clock_mhz"]
         return Settings(
-            get_board(m["board"]),
+            Board(m["board"], m["board"], (), m["part"], m["backend"], clock, {}),
             m["backend"],
             m["io_type"],
             m["strategy"],
             m["reuse_factor"],
-            m["clock_mhz"],
+            clock,
         )
 
     # -- the rest ----------------------------------------------------------------------
@@ -301,143 +280,12 @@ class Deployment:
         """Synthesise the project with the vendor's tool.
 
         Returns:
-            The project folder; the tool's log is `build.log` in it.
+            The project folder; the logs of the tools, `build_*.log`, are in it, and for
+            the Pynq-Z2 `kerasqnn.bit` and `kerasqnn.hwh`.
 
         Raises:
             ToolNotFoundError: If the tool is not on PATH; names it and its versions.
-            CompilationError: If the tool fails or leaves no IP.
+            CompilationError: If a tool fails or does not leave what it must.
         """
-        backend = self.metadata["backend"]
-        tool, versions = _TOOLS[backend]
-        if shutil.which(tool) is None:
-            raise ToolNotFoundError(
-                f"Building for {self.board} needs {tool} from {versions}, which is not on "
-                f"PATH. Install it and source its settings64.sh, then run again; the "
-                f"project is complete in {str(self.path)!r}."
-            )
-        script = "build_prj.tcl"
-        command = (
-            [tool, "--mode", "hls", "--tcl", script]
-            if backend == "Vitis"
-            else [tool, "-f", script, "csim=0 synth=1 export=1"]
-        )
-        log = self.path / "build.log"
-        with log.open("w") as file:
-            done = subprocess.run(
-                command,
-                cwd=self.path,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-        made = list((self.path / f"{PROJECT}_prj").glob("solution1/impl/**/*.zip"))
-        if done.returncode or not made:
-            tail = "\n".join(log.read_text().splitlines()[-20:])
-            raise CompilationError(
-                f"{tool} ended with status {done.returncode} and left "
-                f"{'an' if made else 'no'} IP under {PROJECT}_prj:\n{tail}"
-            )
+        vendor.build(self.path, self.metadata["backend"], self.board)
         return self.path
-
-
-def trace(
-    hardware: HardwareModel,
-    settings: Settings,
-    folder: Path,
-    inputs: Sequence[np.ndarray],
-) -> tuple[Any, dict[str, np.ndarray]]:
-    """Emulate with hls4ml's tracing; returns the lowering and the values by layer."""
-    lowering = lower(hardware)
-    on_grid = [
-        np.ascontiguousarray(hardware.input_quantizers[t].quantize(x), np.float64)
-        for t, x in zip(hardware.chip.inputs, inputs, strict=True)
-    ]
-    # The bare IP: the float wrapper has no layers of its own.
-    backend = "Vivado" if settings.backend == "VivadoAccelerator" else settings.backend
-    plain = Settings(
-        settings.board,
-        backend,
-        settings.io_type,
-        settings.strategy,
-        settings.reuse_factor,
-        settings.clock_mhz,
-    )
-    graph = convert(lowering, plain, folder, trace=True)
-    with quiet():
-        _, values = graph.trace(on_grid if len(on_grid) > 1 else on_grid[0])
-    return lowering, {k: np.asarray(v, np.float64) for k, v in values.items()}
-
-
-def describe(
-    hardware: HardwareModel, settings: Settings, graph: Any, lowering: Any
-) -> dict[str, Any]:
-    """Return the metadata of a deployment, all but the library's name."""
-    from importlib.metadata import version
-
-    def tensor(name: str, grid_of: str) -> dict[str, Any]:
-        grid = hardware.arithmetic.facts[grid_of].grid
-        shape = hardware.graph.tensors[name].shape[1:]
-        return {
-            "name": name,
-            "shape": [int(d or 0) for d in shape],
-            "bits": 0 if grid is None else grid.bits,
-            "step": None if grid is None else grid.step,
-        }
-
-    inputs = []
-    for name in hardware.chip.inputs:
-        quantizer = hardware.input_quantizers[name]
-        quantized = hardware.graph.consumers(name)[0].output
-        inputs.append({**tensor(name, quantized), "quantizer": repr(quantizer)})
-    return {
-        "format": FORMAT,
-        "model": hardware.graph.name,
-        "board": settings.board.name,
-        "part": settings.board.part,
-        "backend": settings.backend,
-        "io_type": settings.io_type,
-        "strategy": settings.strategy,
-        "reuse_factor": settings.reuse_factor,
-        "clock_mhz": settings.clock_mhz,
-        "notes": list(hardware.notes),
-        "inputs": inputs,
-        "outputs": [tensor(t, t) for t in hardware.graph.outputs],
-        "layers": [_describe_node(node, lowering) for node in graph.get_layers()],
-        "versions": {
-            "kerasqnn": __version__,
-            **{p: version(p) for p in ("hls4ml", "keras", "numpy")},
-        },
-    }
-
-
-def _describe_node(node: Any, lowering: Any) -> dict[str, Any]:
-    types = {
-        name.removesuffix("_t"): str(attribute.precision)
-        for name, attribute in node.attributes.items()
-        if hasattr(attribute, "precision") and name != "index_t"
-    }
-    return {
-        "name": node.name,
-        "class": node.class_name,
-        "tensor": lowering.tensor_of.get(node.name),
-        "types": types,
-        "reuse_factor": int(node.get_attr("reuse_factor", 1) or 1),
-        "strategy": str(node.get_attr("strategy", "latency")),
-    }
-
-
-def write_and_compile(
-    hardware: HardwareModel, settings: Settings, folder: Path
-) -> dict[str, Any]:
-    """Write the hls4ml project into `folder`, compile it, and return its metadata."""
-    lowering = lower(hardware)
-    graph = convert(lowering, settings, folder)
-    write(graph, settings, folder)
-    metadata = describe(hardware, settings, graph, lowering)
-    sizes = {
-        key: [int(np.prod(s["shape"])) for s in metadata[key]]
-        for key in ("inputs", "outputs")
-    }
-    library = compile_project(folder, sizes["inputs"], sizes["outputs"])
-    metadata["library"] = str(library.relative_to(folder))
-    return metadata

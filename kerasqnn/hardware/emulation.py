@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ import numpy as np
 from ..errors import CompilationError, ToolNotFoundError
 from .project import PROJECT
 
-# One translation unit, so that the large headers are read once. The weights are read from
-# text files beside the library, wherever that is, so that the folder can be moved.
+# One translation unit, so that the large headers are read once. The weights are read
+# from text files beside the library, wherever that is, so that the folder can be moved.
 _SOURCE = """\
 // Emulation of the accelerator for a whole batch. Written by kerasqnn.
 #include <cstddef>
@@ -52,8 +52,8 @@ def find_compiler() -> str:
     compiler = shutil.which("g++")
     if compiler is None:
         raise ToolNotFoundError(
-            "The emulation needs the C++ compiler g++, which is not on PATH. Install it, "
-            "for instance with `apt-get install g++`."
+            "The emulation needs the C++ compiler g++, which is not on PATH. Install "
+            "it, for instance with `apt-get install g++`."
         )
     return compiler
 
@@ -95,8 +95,8 @@ def compile_project(
         )
     except subprocess.TimeoutExpired:
         raise CompilationError(
-            f"g++ took longer than {_COMPILE_TIMEOUT_S} s. Use a higher reuse_factor or "
-            "smaller layers."
+            f"g++ took longer than {_COMPILE_TIMEOUT_S} s. Use a higher reuse_factor "
+            "or smaller layers."
         ) from None
     if done.returncode or not library.is_file():
         message = "\n".join(done.stderr.strip().splitlines()[:40])
@@ -121,6 +121,38 @@ def _source(folder: Path, sizes_in: Sequence[int], sizes_out: Sequence[int]) -> 
     )
 
 
+def count_numbers(file: Path) -> int:
+    """Return how many numbers a weight file holds."""
+    return len(file.read_text().split(","))
+
+
+def check_files(library: Path, weights: Mapping[Path, int]) -> None:
+    """Check that all parts of an emulation are there.
+
+    The compiled reader of the weights ends the process where a file is missing, and
+    writes beyond its array where one holds too many numbers.
+
+    Args:
+        library: The library.
+        weights: How many numbers each weight file must hold.
+
+    Raises:
+        FileNotFoundError: If one is missing.
+        ValueError: If one is damaged.
+    """
+    for file in (library, *weights):
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{str(file)!r}, a part of the emulation, is missing. Deploy again."
+            )
+    for file, count in weights.items():
+        if count_numbers(file) != count:
+            raise ValueError(
+                f"{str(file)!r} is damaged: it must hold {count} numbers. "
+                f"Received: {count_numbers(file)}. Deploy again."
+            )
+
+
 class Emulator:
     """A compiled emulation library.
 
@@ -128,6 +160,9 @@ class Emulator:
         library: The library.
         shapes_in: Shape a sample of each input.
         shapes_out: Shape a sample of each output.
+
+    Raises:
+        ValueError: If the file is no such library.
     """
 
     def __init__(
@@ -136,7 +171,12 @@ class Emulator:
         shapes_in: Sequence[tuple[int, ...]],
         shapes_out: Sequence[tuple[int, ...]],
     ) -> None:
-        self._function = ctypes.CDLL(str(library)).kerasqnn_emulate
+        try:
+            self._function = ctypes.CDLL(str(library)).kerasqnn_emulate
+        except (OSError, AttributeError) as error:
+            raise ValueError(
+                f"The emulation library is damaged ({error}). Deploy again."
+            ) from error
         self._function.restype = None
         pointer = np.ctypeslib.ndpointer(np.float64, flags="C_CONTIGUOUS")
         count = len(shapes_in) + len(shapes_out)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import CompilationError, unknown_name
 from .boards import Board
-from .lowering.handlers import Lowering
+from .lowering import Lowering
 
 PROJECT = "accelerator"
 BACKENDS = ("Vitis", "Vivado", "VivadoAccelerator")
@@ -53,9 +53,11 @@ class Settings:
             if value not in allowed:
                 raise ValueError(unknown_name(what, value, map(str, allowed)))
         factors = self.reuse_factor
-        values = factors.values() if isinstance(factors, dict) else [factors]
-        for value in values:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        each: list[Any] = (
+            list(factors.values()) if isinstance(factors, dict) else [factors]
+        )
+        for factor in each:
+            if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
                 raise ValueError(
                     "`reuse_factor` must be a positive integer, or a dictionary from "
                     f"layer name to one. Received: reuse_factor={factors!r}"
@@ -93,13 +95,9 @@ def convert(
             **_target(settings),
         )
         config["HLSConfig"] = _hls_config(lowering, settings, trace)
-        layers = [
-            {k: v for k, v in layer.items() if k != "precision"}
-            for layer in lowering.layers
-        ]
         try:
             graph = ModelGraph.from_layer_list(
-                config, deepcopy(layers), lowering.inputs, lowering.outputs
+                config, deepcopy(lowering.layers), lowering.inputs, lowering.outputs
             )
         except Exception as error:  # hls4ml raises bare Exceptions and assertions
             raise CompilationError(
@@ -123,19 +121,18 @@ def _hls_config(lowering: Lowering, settings: Settings, trace: bool) -> dict[str
         weighted = [o.layer for o in lowering.model.chip if "kernel" in o.weights]
         raise ValueError(unknown_name("layer in `reuse_factor`", unknown[0], weighted))
     for layer in lowering.layers:
-        entry: dict[str, Any] = {"Trace": trace}
-        if "precision" in layer:
-            entry["Precision"] = {"result": layer["precision"]}
+        name = layer["name"]
+        types = {what: str(type_) for what, type_ in lowering.types[name].items()}
+        entry: dict[str, Any] = {"Trace": trace, "Precision": types}
         if "weight_data" in layer:
-            operation = lowering.model.chip.producer(lowering.tensor_of[layer["name"]])
-            entry |= _unrolling(layer, operation.layer, settings)
-        per_layer[layer["name"]] = entry
+            entry |= _unrolling(layer, lowering.origin_of[name], settings)
+        per_layer[name] = entry
     model = {
-        # A type that bit_exact fails to infer keeps this one, which the audit finds.
         "Precision": "fixed<16,6>",
         "ReuseFactor": 1,
         "Strategy": "Latency",
-        "BitExact": True,
+        # All types are given. hls4ml's own inference loses saturation, among others.
+        "BitExact": False,
     }
     return {"Model": model, "LayerName": per_layer}
 
@@ -158,12 +155,15 @@ def _unrolling(layer: dict[str, Any], name: str, settings: Settings) -> dict[str
         small = n_in * n_out <= _UNROLL_LIMIT and wanted == 1
         strategy = "Latency" if small else "Resource"
     valid = valid_reuse_factors(n_in, n_out)
+    if layer["class_name"] == "Conv2D" and settings.io_type == "io_parallel":
+        # Beyond that, hls4ml's parallel convolution adds up wrongly.
+        valid = [factor for factor in valid if factor <= n_in]
     if strategy == "Resource" and wanted not in valid:
         nearest = min(valid, key=lambda v: (abs(v - wanted), v))
         if isinstance(given, dict) and name in given:
             raise ValueError(
-                f"Layer {name!r} with {n_in} inputs and {n_out} outputs cannot have that "
-                f"reuse factor; the nearest is {nearest}. Allowed: "
+                f"Layer {name!r} with {n_in} inputs and {n_out} outputs cannot have "
+                f"that reuse factor; the nearest is {nearest}. Allowed: "
                 f"{', '.join(map(str, valid))}. Received: {wanted}"
             )
         wanted = nearest
@@ -179,44 +179,43 @@ def valid_reuse_factors(n_in: int, n_out: int) -> list[int]:
 
 
 def _audit(graph: Any, lowering: Lowering) -> None:
-    """Every type must come from the values, none from a default."""
+    """Every type must be the one asked for, or, in an added layer, its input's."""
     for node in graph.get_layers():
-        for name, attribute in node.attributes.items():
-            precision = getattr(attribute, "precision", None)
-            if precision is not None and str(precision).startswith(
-                "fixed<16,6,TRN,WRAP"
-            ):
-                if _is_inferred(node, name, lowering):
-                    continue
+        wanted = lowering.types.get(node.name)
+        if wanted is None:
+            source = node.get_input_node()
+            wanted = {"result": source.get_output_variable().type.precision}
+        for what, type_ in wanted.items():
+            attribute = node.attributes[f"{what}_t"]
+            if _arguments(attribute.precision) != _arguments(type_):
                 raise CompilationError(
-                    f"hls4ml did not infer the type {name} of layer {node.name!r}; the "
-                    "hardware would overflow. Please report it with the model."
+                    f"hls4ml changed the type {what} of layer {node.name!r} from "
+                    f"{type_} to {attribute.precision}. Please report it with the "
+                    "model."
                 )
 
 
-def _is_inferred(node: Any, name: str, lowering: Lowering) -> bool:
-    """Whether a type equal to the default is right all the same: the values need it."""
-    tensor = lowering.tensor_of.get(node.name)
-    grid = lowering.grid(tensor) if tensor else None
-    return (
-        name in ("result_t", "accum_t") and grid is not None and grid.step == 2.0**-10
-    )
+def _arguments(type_: Any) -> str:
+    return re.sub(r"^ap_|AP_|\s", "", str(type_))
 
 
 def write(graph: Any, settings: Settings, folder: Path) -> None:
     """Write the project and mend what hls4ml's writers leave broken."""
     with quiet():
         graph.write()
-    _let_cpp_find_its_weights(folder)
+    _forget_the_folder(folder)
     if settings.backend == "VivadoAccelerator":
         _mend_wrapper(folder, graph)
         _mend_block_design(folder, settings)
 
 
-def _let_cpp_find_its_weights(folder: Path) -> None:
-    # The emulation is compiled by kerasqnn; the script would bake in absolute paths.
+def _forget_the_folder(folder: Path) -> None:
+    """Take out the absolute paths, which end with this folder's first name."""
+    # The emulation is compiled by kerasqnn; the scripts would bake in such paths.
     for script in ("build_lib.sh", "build_lib_multigraph.sh"):
         (folder / script).unlink(missing_ok=True)
+    config = folder / "hls4ml_config.yml"
+    config.write_text(config.read_text().replace(str(folder), "."))
 
 
 def _mend_wrapper(folder: Path, graph: Any) -> None:

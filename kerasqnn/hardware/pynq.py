@@ -10,6 +10,7 @@ from typing import Any
 from ..models import Grid
 from ..quantizers import FixedPoint
 from .lowering import HardwareModel
+from .lowering.types import type_of_grid
 
 DRIVER = "kerasqnn_driver.py"
 _TEMPLATE = Path(__file__).parent / "templates" / "pynq_driver.py"
@@ -25,7 +26,7 @@ def write_overlay(
         metadata: The deployment's metadata.
         hardware: The model on the chip.
     """
-    # hls4ml's own driver returns the buffer that the next call overwrites, among others.
+    # hls4ml's own driver returns a buffer that the next call overwrites, among others.
     (folder / "axi_stream_driver.py").unlink(missing_ok=True)
     shutil.copyfile(_TEMPLATE, folder / DRIVER)
     (tensor_in,) = hardware.chip.inputs
@@ -75,5 +76,9 @@ def _type(signed: bool, width: int, step: float) -> dict[str, Any]:
 
 
 def _output_type(grid: Grid) -> dict[str, Any]:
-    signed = bool(grid.low.min() < 0)
-    return _type(signed, grid.bits + signed + 1, grid.step)
+    type_ = type_of_grid(grid)
+    return {
+        "signed": type_.signed,
+        "width": type_.width,
+        "fractional": type_.fractional,
+    }

@@ -22,8 +22,8 @@ class Verification:
         first_samples: Indices of the first mismatching samples, at most ten.
         largest_difference: Largest absolute difference.
         first_layer: The first layer, in network order, whose values differ, or None.
-        reference: `"keras"`, or `"exact integers"` where float32 cannot hold the sums of
-            some layer.
+        reference: `"keras"`, or `"exact integers"` where float32 cannot hold the sums
+            of some layer.
         wide_layers: These layers, with the bits that their sums need in the worst case.
         float_rounding: Output numbers in which Keras's float32 differs from the exact
             integers; not a fault of the hardware. Zero when the reference is Keras.

@@ -20,6 +20,8 @@ from .graph import Graph, Operation, Tensor
 
 FLOAT32_BITS = 24
 FLOAT64_BITS = 53
+# These modes add or subtract a half first.
+_HALF_MODES = ("HALF_UP", "HALF_DOWN")
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,27 @@ def _quantize(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Out
         low = np.maximum(low, quantizer._forward(np, given.grid.low + 0.0 * low))
         high = np.minimum(high, quantizer._forward(np, given.grid.high + 0.0 * high))
     step = float(np.min(quantizer.step))
-    return _derive(inputs, Grid(step, low, high)), None
+    faithful = _rounds_exactly(quantizer, given.grid)
+    return _derive(inputs, Grid(step, low, high), faithful=faithful), None
+
+
+def _rounds_exactly(quantizer: Quantizer, grid: Grid | None) -> bool:
+    """Whether float32 holds what a quantizer adds before it rounds or wraps."""
+    if grid is None or not isinstance(quantizer, FixedPoint):
+        return True
+    step = quantizer.grid_step.astype(np.float64)
+    magnitude, added = grid.magnitude, []
+    if quantizer.rounding in _HALF_MODES:
+        added.append(step / 2)
+    if quantizer.overflow != "WRAP":
+        limit = max(-quantizer.code_min, quantizer.code_max)
+        magnitude = np.minimum(magnitude, limit * step)
+    elif quantizer.signed:
+        added.append(-quantizer.code_min * step)
+    if not added:
+        return True
+    finest = min([grid.step, *(float(np.min(a)) for a in added)])
+    return _bits(magnitude + sum(added), finest) <= FLOAT32_BITS
 
 
 def _may_wrap(quantizer: Quantizer) -> bool:
@@ -343,7 +365,7 @@ def _merge(operation: Operation, inputs: list[Facts], tensors: list[Tensor]) -> 
     width = 0
     for grid in grids[1:]:
         if grid is not None:
-            total = _COMBINE[operation.kind](total, grid)
+            total = COMBINE[operation.kind](total, grid)
             width = max(width, _bits(total.magnitude, total.step))
     if operation.kind in ("maximum", "minimum"):
         return _derive(inputs, total), None
@@ -356,7 +378,7 @@ def _product(a: Grid, b: Grid) -> Grid:
     return Grid(a.step * b.step, ends.min(axis=0), ends.max(axis=0))
 
 
-_COMBINE: dict[str, Callable[[Grid, Grid], Grid]] = {
+COMBINE: dict[str, Callable[[Grid, Grid], Grid]] = {
     "add": lambda a, b: Grid(min(a.step, b.step), a.low + b.low, a.high + b.high),
     "subtract": lambda a, b: Grid(min(a.step, b.step), a.low - b.high, a.high - b.low),
     "multiply": _product,
@@ -384,6 +406,6 @@ def _concatenate(
         low = np.concatenate([np.broadcast_to(g.low, (w,)) for g, w in pairs])
         high = np.concatenate([np.broadcast_to(g.high, (w,)) for g, w in pairs])
     else:
-        low = np.minimum.reduce([g.low for g in present])
-        high = np.maximum.reduce([g.high for g in present])
+        low = np.minimum.reduce(np.broadcast_arrays(*(g.low for g in present)))
+        high = np.maximum.reduce(np.broadcast_arrays(*(g.high for g in present)))
     return _derive(inputs, Grid(step, low, high)), None

@@ -16,6 +16,7 @@ from .quantizer import (
     check_int,
     check_scale,
     constant,
+    opaque,
 )
 from .rounding import ROUNDING_MODES
 
@@ -139,7 +140,7 @@ class FixedPoint(Quantizer):
     def _forward(self, xp: Any, x: Any) -> Any:
         step = constant(xp, self.grid_step, x)
         round_ = ROUNDING_MODES[self.rounding]
-        codes = x / step
+        codes = x / opaque(xp, self.grid_step, x)
         if self.overflow == "WRAP":
             count = float(2**self.bits)
             codes = round_(xp, codes)
@@ -149,7 +150,7 @@ class FixedPoint(Quantizer):
         values = codes * step
         if self.alpha == 1.0:
             return values
-        return values * constant(xp, np.asarray(self.alpha, np.float32), x)
+        return values * opaque(xp, np.asarray(self.alpha, np.float32), values)
 
     def _gradient(self, x: Any, upstream: Any) -> Any:
         return upstream

@@ -75,7 +75,10 @@ class Quantizer(ValueObject):
         """Quantize a tensor of any shape; differentiable."""
         # A straight-through estimator written as x + stop_gradient(q - x) rounds twice
         # and can leave the grid; a custom gradient returns q itself.
-        return _with_gradient(self, ops.convert_to_tensor(x))
+        tensor = ops.convert_to_tensor(x)
+        # TensorFlow returns a Keras variable as it is; the cast reads it. Executing
+        # eagerly, tf.custom_gradient refuses a function that reads variables itself.
+        return _with_gradient(self, ops.cast(tensor, tensor.dtype))
 
     def quantize(self, x: Any) -> np.ndarray:
         """Quantize a numpy array with the arithmetic of the layers (float32).
@@ -121,6 +124,20 @@ def constant(xp: Any, value: Any, like: Any) -> Any:
     if xp is np:
         return np.asarray(value, like.dtype)
     return ops.cast(ops.convert_to_tensor(value), like.dtype)
+
+
+def opaque(xp: Any, value: Any, like: Any) -> Any:
+    """Return positive `value` as `constant` does, in a form that compilers keep.
+
+    Grappler and XLA turn a division by a constant into a multiplication with its rounded
+    reciprocal, and merge successive constant factors; both change bits unless the
+    constants are powers of two. `max(value, -abs(like))` is `value` whatever `like` is,
+    and no constant.
+    """
+    array = constant(xp, value, like)
+    if xp is np or all_powers_of_two(value):
+        return array
+    return xp.maximum(array, -xp.abs(like))
 
 
 def check_int(name: str, value: Any, low: int, high: int) -> int:

@@ -2,82 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...models import Grid, Operation
-from ...models.evaluation import same_padding
-from ...quantizers import FixedPoint, Quantizer
+from ...models import Operation
+from ...models.arithmetic import COMBINE
 from .hardware_model import HardwareModel
-from .preflight import OVERFLOW, ROUNDING
+from .images import flatten, lower_global_pool, lower_pool, window_of
+from .lowering import Lowering
+from .quantizing import lower_quantizer
+from .types import (
+    FixedType,
+    accumulator_type,
+    type_of_grid,
+    type_of_values,
+)
 
-Handler = Callable[[Operation, "Lowering"], None]
-_HANDLERS: dict[str, Handler] = {}
-
-# Names that hls4ml reserves or renames, and C++ keywords that layer names could hit.
-_RESERVED = {"input", "i", "n", "p", "u", "t", "linear", "accelerator"}
-
-
-@dataclass
-class Lowering:
-    """The hls4ml layer list, and the names that lead back to the model.
-
-    Attributes:
-        model: The model that is lowered.
-        layers: hls4ml layer dictionaries, in order.
-        inputs: Names of the hls4ml input layers.
-        outputs: Names of the hls4ml output layers.
-        tensor_of: By hls4ml layer name, the tensor of the model that it computes.
-    """
-
-    model: HardwareModel
-    layers: list[dict[str, Any]] = field(default_factory=list)
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    tensor_of: dict[str, str] = field(default_factory=dict)
-    layer_of: dict[str, str] = field(default_factory=dict)
-
-    def shape(self, tensor: str) -> list[int]:
-        """Shape of a tensor without the batch axis."""
-        return [int(d or 0) for d in self.model.chip.tensors[tensor].shape[1:]]
-
-    def grid(self, tensor: str) -> Grid | None:
-        """Grid of a tensor of the chip."""
-        return self.model.arithmetic.facts[tensor].grid
-
-    def add(
-        self, class_name: str, name: str, inputs: list[str], tensor: str, **config: Any
-    ) -> str:
-        """Append a layer and return its name; `tensor` is what it computes."""
-        name = self._unique(name)
-        self.layers.append(
-            {"name": name, "class_name": class_name, "inputs": inputs, **config}
-        )
-        self.tensor_of[name] = tensor
-        self.layer_of[tensor] = name
-        return name
-
-    def read(self, operation: Operation) -> list[str]:
-        """Names of the hls4ml layers that an operation reads."""
-        return [self.layer_of[t] for t in operation.inputs]
-
-    def class_of(self, name: str) -> str:
-        """hls4ml class of a layer."""
-        return next(lay["class_name"] for lay in self.layers if lay["name"] == name)
-
-    def _unique(self, name: str) -> str:
-        name = re.sub(r"\W+", "_", name).strip("_").lower() or "layer"
-        if name in _RESERVED or name[0].isdigit():
-            name = f"layer_{name}"
-        candidate, count = name, 0
-        while candidate in self.tensor_of:
-            count += 1
-            candidate = f"{name}_{count}"
-        return candidate
+Handler = Callable[[Operation, Lowering], None]
+_HANDLERS: dict[str, Handler] = {
+    "quantize": lower_quantizer,
+    "max_pool2d": lower_pool,
+    "average_pool2d": lower_pool,
+    "global_max_pool2d": lower_global_pool,
+    "global_average_pool2d": lower_global_pool,
+}
 
 
 def handles(*kinds: str) -> Callable[[Handler], Handler]:
@@ -90,245 +40,102 @@ def handles(*kinds: str) -> Callable[[Handler], Handler]:
     return register
 
 
-def lower(model: HardwareModel) -> Lowering:
-    """Translate the chip's graph to hls4ml layers; `preflight.check` comes first."""
-    lowering = Lowering(model)
+def lower(model: HardwareModel, io_type: str) -> Lowering:
+    """Translate the chip's graph to hls4ml layers; `preflight.check` comes first.
+
+    Args:
+        model: The model, divided between host and chip.
+        io_type: `"io_stream"` or `"io_parallel"`.
+
+    Raises:
+        UnsupportedModelError: If too many layers read one stream.
+    """
+    lowering = Lowering(model, io_type)
     for operation in model.chip:
         _HANDLERS[operation.kind](operation, lowering)
-    lowering.inputs = [lowering.layer_of[t] for t in model.chip.inputs]
-    lowering.outputs = [lowering.layer_of[t] for t in model.chip.outputs]
+    lowering.close()
     return lowering
-
-
-def fixed_type(quantizer: Quantizer) -> tuple[int, int, int]:
-    """Return `(signed, width, integer)` of `ap_[u]fixed<width, integer>`."""
-    fractional = -int(np.log2(float(quantizer.step)))
-    return int(quantizer.signed), quantizer.bits, quantizer.bits - fractional
 
 
 @handles("input")
 def _input(operation: Operation, lowering: Lowering) -> None:
-    quantizer = lowering.model.input_quantizers[operation.output]
-    signed, width, integer = fixed_type(quantizer)
+    tensor = operation.output
     lowering.add(
         "InputLayer",
-        operation.name,
+        f"in_{operation.name}",
         [],
-        operation.output,
-        input_shape=lowering.shape(operation.output),
-        trusted=True,
-        precision=f"{'' if signed else 'u'}fixed<{width},{integer}>",
+        operation,
+        {"result": type_of_grid(lowering.grid(tensor))},
+        tensor=tensor,
+        input_shape=lowering.shape(tensor),
     )
 
 
-@handles("quantize")
-def _quantize(operation: Operation, lowering: Lowering) -> None:
-    quantizer: FixedPoint = operation.attributes["quantizer"]
-    source = operation.input
-    (layer,) = lowering.read(operation)
-    # hls4ml folds a quantizer into the layer before it. That layer must not hold a
-    # quantizer already, nor have another reader: a multiplication by one stands between.
-    shared = len(lowering.model.chip.consumers(source)) > 1
-    if (
-        shared
-        or source in lowering.model.chip.outputs
-        or lowering.class_of(layer) in ("FixedPointQuantizer", "InputLayer", "Reshape")
-    ):
-        carrier = _scale(lowering, f"{operation.name}_carrier", layer, source, 1.0)
-        lowering.layer_of[source], layer = layer, carrier
-    bits, fractional = quantizer.bits, -int(np.log2(float(quantizer.grid_step)))
-    kbi = (int(quantizer.signed), bits, bits - fractional)
-    layer = lowering.add(
-        "FixedPointQuantizer",
-        operation.name,
-        [layer],
-        operation.output,
-        mask_kbi=tuple(np.array([v], np.int16) for v in kbi),
-        SAT=OVERFLOW[quantizer.overflow],
-        RND=ROUNDING[quantizer.rounding],
-        fusible=None,
-        overrides={},
-    )
-    if quantizer.alpha != 1.0:
-        _scale(
-            lowering,
-            f"{operation.name}_alpha",
-            layer,
-            operation.output,
-            quantizer.alpha,
-        )
-
-
-def _scale(
-    lowering: Lowering,
-    name: str,
-    layer: str,
-    tensor: str,
-    scale: Any,
-    offset: Any = 0.0,
-) -> str:
-    """Append a multiplication and addition a channel."""
-    shape = lowering.shape(tensor)
-    channels = shape[-1]
-    return lowering.add(
-        "BatchNormalization",
-        name,
-        [layer],
-        tensor,
-        n_in=int(np.prod(shape)),
-        n_filt=channels if len(shape) > 1 else -1,
-        scale_data=np.broadcast_to(np.asarray(scale, np.float64), (channels,)).copy(),
-        bias_data=np.broadcast_to(np.asarray(offset, np.float64), (channels,)).copy(),
-    )
-
-
-def _weights(operation: Operation) -> dict[str, Any]:
+def _weights(operation: Operation) -> tuple[dict[str, Any], dict[str, FixedType]]:
+    """The values of kernel and bias, and their types."""
     kernel = operation.weights["kernel"].value.astype(np.float64)
-    bias = operation.weights.get("bias")
-    values = np.zeros(kernel.shape[-1]) if bias is None else bias.value
-    return {"weight_data": kernel, "bias_data": values.astype(np.float64)}
+    bias = np.zeros(kernel.shape[-1])
+    if "bias" in operation.weights:
+        bias = operation.weights["bias"].value.astype(np.float64)
+    types = {"weight": type_of_values(kernel), "bias": type_of_values(bias)}
+    return {"weight_data": kernel, "bias_data": bias}, types
 
 
-@handles("dense")
-def _dense(operation: Operation, lowering: Lowering) -> None:
-    n_in, n_out = operation.weights["kernel"].value.shape
-    lowering.add(
-        "Dense",
-        operation.name,
+@handles("dense", "conv2d")
+def _weighted_sum(operation: Operation, lowering: Lowering) -> None:
+    kernel = operation.weights["kernel"].value
+    values, types = _weights(operation)
+    grids = lowering.grid(operation.input), lowering.grid(operation.output)
+    types["accum"] = accumulator_type(operation, *grids)
+    geometry: dict[str, Any]
+    if operation.kind == "dense":
+        geometry = {"n_in": kernel.shape[0], "n_out": kernel.shape[1]}
+    else:
+        geometry = window_of(operation, lowering, kernel.shape[:2], "filt")
+    lowering.finish(
+        "Dense" if operation.kind == "dense" else "Conv2D",
+        operation,
         lowering.read(operation),
-        operation.output,
+        types,
         data_format="channels_last",
-        n_in=n_in,
-        n_out=n_out,
-        **_weights(operation),
-    )
-
-
-def _window(
-    operation: Operation, lowering: Lowering, window: tuple[int, int], kind: str
-) -> dict[str, Any]:
-    """The geometry of a convolution (`kind="filt"`) or pooling (`kind="pool"`)."""
-    height, width, channels = lowering.shape(operation.input)
-    out_height, out_width, filters = lowering.shape(operation.output)
-    a = operation.attributes
-    pads = [(0, 0), (0, 0)]
-    if a["padding"] == "same":
-        sizes = (height, width)
-        pads = [same_padding(sizes[i], window[i], a["strides"][i]) for i in (0, 1)]
-    return {
-        f"{kind}_height": window[0],
-        f"{kind}_width": window[1],
-        "stride_height": a["strides"][0],
-        "stride_width": a["strides"][1],
-        "pad_top": pads[0][0],
-        "pad_bottom": pads[0][1],
-        "pad_left": pads[1][0],
-        "pad_right": pads[1][1],
-        "in_height": height,
-        "in_width": width,
-        "out_height": out_height,
-        "out_width": out_width,
-        "n_chan": channels,
-        "n_filt": filters,
-        "data_format": "channels_last",
-    }
-
-
-@handles("conv2d")
-def _conv2d(operation: Operation, lowering: Lowering) -> None:
-    rows, columns = operation.weights["kernel"].value.shape[:2]
-    lowering.add(
-        "Conv2D",
-        operation.name,
-        lowering.read(operation),
-        operation.output,
-        **_window(operation, lowering, (rows, columns), "filt"),
-        **_weights(operation),
+        **geometry,
+        **values,
     )
 
 
 @handles("scale_offset")
 def _scale_offset(operation: Operation, lowering: Lowering) -> None:
-    _scale(
-        lowering,
-        operation.name,
-        lowering.read(operation)[0],
-        operation.output,
-        operation.weights["scale"].value,
-        operation.weights["offset"].value,
+    scale = operation.weights["scale"].value.astype(np.float64)
+    offset = operation.weights["offset"].value.astype(np.float64)
+    layers = lowering.read(operation)
+    shape = lowering.shape(operation.output)
+    size = int(np.prod(shape))
+    if np.all(scale == 1.0) and not np.any(offset):
+        # hls4ml takes such a normalization out, and its output type with it.
+        lowering.finish("Activation", operation, layers, activation="linear", n_in=size)
+        return
+    lowering.finish(
+        "BatchNormalization",
+        operation,
+        layers,
+        {"scale": type_of_values(scale), "bias": type_of_values(offset)},
+        n_in=size,
+        n_filt=shape[-1] if len(shape) > 1 else -1,
+        scale_data=scale,
+        bias_data=offset,
     )
 
 
 @handles("relu")
 def _relu(operation: Operation, lowering: Lowering) -> None:
-    shape = lowering.shape(operation.output)
-    lowering.add(
-        "Activation",
-        operation.name,
-        lowering.read(operation),
-        operation.output,
-        activation="relu",
-        n_in=int(np.prod(shape)),
-    )
-
-
-@handles("max_pool2d", "average_pool2d")
-def _pool2d(operation: Operation, lowering: Lowering) -> None:
-    maximum = operation.kind == "max_pool2d"
-    lowering.add(
-        "MaxPooling2D" if maximum else "AveragePooling2D",
-        operation.name,
-        lowering.read(operation),
-        operation.output,
-        **_window(operation, lowering, operation.attributes["pool_size"], "pool"),
-    )
-
-
-@handles("global_max_pool2d", "global_average_pool2d")
-def _global_pool2d(operation: Operation, lowering: Lowering) -> None:
-    """hls4ml's global average pooling is wrong: a full-size pooling and a flatten."""
-    height, width, channels = lowering.shape(operation.input)
-    maximum = operation.kind == "global_max_pool2d"
-    name = lowering.add(
-        "MaxPooling2D" if maximum else "AveragePooling2D",
-        operation.name,
-        lowering.read(operation),
-        operation.output,
-        pool_height=height,
-        pool_width=width,
-        stride_height=height,
-        stride_width=width,
-        pad_top=0,
-        pad_bottom=0,
-        pad_left=0,
-        pad_right=0,
-        in_height=height,
-        in_width=width,
-        out_height=1,
-        out_width=1,
-        n_chan=channels,
-        n_filt=channels,
-        data_format="channels_last",
-    )
-    if not operation.attributes["keepdims"]:
-        lowering.add(
-            "Reshape",
-            f"{operation.name}_flatten",
-            [name],
-            operation.output,
-            target_shape=[channels],
-        )
+    size = int(np.prod(lowering.shape(operation.output)))
+    layers = lowering.read(operation)
+    lowering.finish("Activation", operation, layers, activation="relu", n_in=size)
 
 
 @handles("reshape")
 def _reshape(operation: Operation, lowering: Lowering) -> None:
-    lowering.add(
-        "Reshape",
-        operation.name,
-        lowering.read(operation),
-        operation.output,
-        target_shape=lowering.shape(operation.output),
-    )
+    flatten(operation, lowering, lowering.read(operation)[0], operation.name)
 
 
 def _chain(
@@ -336,15 +143,20 @@ def _chain(
 ) -> None:
     """A merge of any number of tensors as merges of two."""
     layer, *others = lowering.read(operation)
+    first, *grids = (lowering.grid(t) for t in operation.inputs)
     for index, other in enumerate(others):
-        last = index == len(others) - 1
-        name = operation.name if last else f"{operation.name}_{index}"
+        here = {k: v(index) if callable(v) else v for k, v in config.items()}
+        if index == len(others) - 1:
+            lowering.finish(class_name, operation, [layer, other], **here)
+            return
+        first = COMBINE[operation.kind](first, grids[index])
         layer = lowering.add(
             class_name,
-            name,
+            f"{operation.name}_{index}",
             [layer, other],
-            operation.output,
-            **{k: v(index) if callable(v) else v for k, v in config.items()},
+            operation,
+            {"result": type_of_grid(first)},
+            **here,
         )
 
 
@@ -357,7 +169,6 @@ def _merge(operation: Operation, lowering: Lowering) -> None:
 @handles("concatenate")
 def _concatenate(operation: Operation, lowering: Lowering) -> None:
     shapes = [lowering.shape(t) for t in operation.inputs]
-    rank = len(shapes[0])
 
     def shape_after(index: int) -> list[int]:
         channels = sum(s[-1] for s in shapes[: index + 2])
@@ -367,7 +178,7 @@ def _concatenate(operation: Operation, lowering: Lowering) -> None:
         operation,
         lowering,
         "Concatenate",
-        op=f"concatenate{rank}d",
+        op=f"concatenate{len(shapes[0])}d",
         axis=-1,
         output_shape=shape_after,
     )

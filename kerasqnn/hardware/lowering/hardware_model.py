@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from ...errors import UnsupportedModelError
-from ...models import Arithmetic, Graph, Operation, analyse, read_model
-from ...quantizers import Quantizer
+from ...models import Arithmetic, Graph, Grid, Operation, analyse, read_model
+from ...quantizers import FixedPoint, Quantizer
+
+_CUT = "Left out the final softmax"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,20 @@ class HardwareModel:
     @property
     def is_cut(self) -> bool:
         """Whether a final softmax was left out."""
-        return any("softmax" in note for note in self.notes)
+        return any(note.startswith(_CUT) for note in self.notes)
+
+    def grid(self, tensor: str) -> Grid | None:
+        """Grid of a tensor of the chip, where inputs are quantized, or None."""
+        if tensor in self.input_quantizers:
+            tensor = self.graph.consumers(tensor)[0].output
+        return self.arithmetic.facts[tensor].grid
+
+    def known_grid(self, tensor: str) -> Grid:
+        """Grid of a tensor that `preflight.check` has found to have one."""
+        grid = self.grid(tensor)
+        if grid is None:
+            raise ValueError(f"Tensor {tensor!r} lies on no grid.")
+        return grid
 
 
 def prepare(model: keras.Model) -> HardwareModel:
@@ -53,7 +68,7 @@ def prepare(model: keras.Model) -> HardwareModel:
     if softmax:
         names = ", ".join(o.layer for o in softmax)
         notes.append(
-            f"Left out the final softmax of {names}: the hardware returns the logits, "
+            f"{_CUT} of {names}: the hardware returns the logits, "
             "whose largest is the same class."
         )
         graph = graph.without(*(o.name for o in softmax))
@@ -64,7 +79,7 @@ def prepare(model: keras.Model) -> HardwareModel:
         if graph.producer(o.input).kind == "input"
     ]
     arithmetic = analyse(graph)
-    chip = _without_idle_quantizers(graph.without(*input_operations), arithmetic)
+    chip = graph.without(*input_operations, *_idle_quantizers(graph, arithmetic))
     return HardwareModel(graph, chip, arithmetic, quantizers, tuple(notes))
 
 
@@ -81,8 +96,8 @@ def _input_quantizer(tensor: str, graph: Graph) -> Quantizer:
     for reader in readers:
         if reader.kind != "quantize":
             raise UnsupportedModelError(
-                f"Layer {reader.layer!r} reads the input {tensor!r} without a quantizer, "
-                f"so that its fixed-point type is unknown. {hint}",
+                f"Layer {reader.layer!r} reads the input {tensor!r} without a "
+                f"quantizer, so that its fixed-point type is unknown. {hint}",
                 layer=reader.layer,
             )
     found = {o.attributes["quantizer"] for o in readers}
@@ -96,18 +111,23 @@ def _input_quantizer(tensor: str, graph: Graph) -> Quantizer:
     return quantizer
 
 
-def _without_idle_quantizers(graph: Graph, arithmetic: Arithmetic) -> Graph:
-    """Take out quantizers whose input already lies on their grid."""
+def _idle_quantizers(graph: Graph, arithmetic: Arithmetic) -> list[str]:
+    """Names of the quantizers whose input already lies on their grid."""
     idle = []
     for operation in graph.of_kind("quantize"):
         grid = arithmetic.facts[operation.input].grid
         quantizer: Quantizer = operation.attributes["quantizer"]
-        if grid is None or quantizer.step.ndim or not quantizer.is_power_of_two:
+        if (
+            grid is None
+            or not isinstance(quantizer, FixedPoint)
+            or quantizer.alpha != 1.0
+            or quantizer.step.ndim
+            or not quantizer.is_power_of_two
+        ):
             continue
         inside = np.all(grid.low >= quantizer.min) and np.all(
             grid.high <= quantizer.max
         )
-        identity = getattr(quantizer, "alpha", 1.0) == 1.0 and quantizer.bits > 1
-        if inside and identity and grid.step >= quantizer.step:
+        if inside and grid.step >= quantizer.step:
             idle.append(operation.name)
-    return replace(graph.without(*idle))
+    return idle

@@ -9,19 +9,9 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...models import Operation
 from ...models.arithmetic import FLOAT32_BITS, FLOAT64_BITS
-from ...quantizers import FixedPoint
+from ...quantizers import Binary, FixedPoint, Ternary
 from .hardware_model import HardwareModel
-
-# QONNX rounding mode -> ap_fixed rounding mode.
-ROUNDING = {
-    "ROUND": "RND_CONV",
-    "FLOOR": "TRN",
-    "DOWN": "TRN_ZERO",
-    "HALF_UP": "RND_INF",
-    "HALF_DOWN": "RND_ZERO",
-}
-OVERFLOW = {"SAT": "SAT", "SAT_SYM": "SAT_SYM", "WRAP": "WRAP"}
-MAX_BITS = 60
+from .types import ROUNDING
 
 Check = Callable[[Operation, HardwareModel, str], str | None]
 _CHECKS: dict[str, Check] = {}
@@ -55,6 +45,7 @@ def check(model: HardwareModel, io_type: str, backend: str) -> None:
                 f"Layer {operation.layer!r} cannot be deployed: {problem}",
                 layer=operation.layer,
             )
+    _check_outputs(model)
     if backend == "VivadoAccelerator":
         _check_accelerator(model)
     if not any(o.weights for o in model.chip):
@@ -64,45 +55,59 @@ def check(model: HardwareModel, io_type: str, backend: str) -> None:
         )
 
 
-def _check_accelerator(model: HardwareModel) -> None:
-    ends = f"{len(model.chip.inputs)} inputs and {len(model.chip.outputs)} outputs"
-    if len(model.chip.inputs) != 1 or len(model.chip.outputs) != 1:
-        raise UnsupportedModelError(
-            "The VivadoAccelerator backend takes one input and one output; use "
-            f"backend='Vitis' for the bare IP. Received: {ends}"
-        )
-    for tensor in (*model.chip.inputs, *model.chip.outputs):
-        grid = _chip_grid(tensor, model)
-        if grid is not None and grid.bits > FLOAT32_BITS:
+def _check_outputs(model: HardwareModel) -> None:
+    for index, tensor in enumerate(model.chip.outputs):
+        layer = model.chip.producer(tensor).layer
+        problem = ""
+        if tensor in model.chip.inputs:
+            problem = "an output of the model is its quantized input"
+        elif tensor in model.chip.outputs[:index]:
+            problem = "two outputs of the model are one tensor in hardware"
+        if problem:
             raise UnsupportedModelError(
-                f"Tensor {tensor!r} needs {grid.bits} bits, more than the 24 that the "
-                "32-bit float words of the AXI stream hold. Quantize the output with "
-                "QuantActivation, or use backend='Vitis'."
+                f"Layer {layer!r} cannot be deployed: {problem}. Leave it out of the "
+                "model's outputs.",
+                layer=layer,
             )
 
 
-def _chip_grid(tensor: str, model: HardwareModel):  # type: ignore[no-untyped-def]
-    if tensor in model.input_quantizers:
-        tensor = model.graph.consumers(tensor)[0].output
-    return model.arithmetic.facts[tensor].grid
+def _check_accelerator(model: HardwareModel) -> None:
+    for what, ends in (("input", model.chip.inputs), ("output", model.chip.outputs)):
+        layers = [model.chip.producer(t).layer for t in ends]
+        if len(ends) > 1:
+            raise UnsupportedModelError(
+                f"The VivadoAccelerator backend takes one {what}; use backend='Vitis' "
+                f"for the bare IP. Received: {len(ends)} {what}s, of the layers "
+                f"{', '.join(map(repr, layers))}",
+                layer=layers[1],
+            )
+        grid = model.grid(ends[0])
+        if grid is not None and grid.bits > FLOAT32_BITS:
+            raise UnsupportedModelError(
+                f"The {what} of layer {layers[0]!r} needs {grid.bits} bits, more than "
+                "the 24 that the 32-bit float words of the AXI stream hold. Quantize "
+                "it with QuantActivation, or use backend='Vitis'.",
+                layer=layers[0],
+            )
 
 
 def _check_values(operation: Operation, model: HardwareModel) -> str | None:
     """Every tensor on the chip must be a fixed-point number of known range."""
-    grid = _chip_grid(operation.output, model)
+    grid = model.grid(operation.output)
     if grid is None:
+        facts = model.arithmetic.facts[operation.output]
+        if facts.blame == operation.name:
+            return f"{facts.reason}."
         return (
-            "its values lie on no power-of-two grid. Quantize its input and weights with "
-            "power-of-two steps (for `alpha` and `scale` too)."
+            "its values lie on no power-of-two grid. Quantize its input and weights "
+            "with power-of-two steps (for `alpha` and `scale` too)."
         )
     width = model.arithmetic.accumulator_bits.get(operation.name, 0)
-    if width > MAX_BITS or grid.bits > FLOAT64_BITS:
+    if max(width, grid.bits) > FLOAT64_BITS:
         return (
             f"its sums need {max(width, grid.bits)} bits, more than the {FLOAT64_BITS} "
             "that can be verified. Use fewer bits."
         )
-    if not np.any(grid.magnitude):
-        return "its output is always zero. Retrain, or remove it."
     return None
 
 
@@ -130,26 +135,28 @@ def _unknown(operation: Operation, model: HardwareModel, io_type: str) -> str | 
     if operation.kind == "softmax":
         return "softmax is exact only in floating point. Only a final one can be cut."
     return (
-        f"{name} has no bit-exact hardware. Use kerasqnn's quantized layers, in float32 "
-        "and channels last, with fixed-point activations."
+        f"{name} has no bit-exact hardware. Use kerasqnn's quantized layers, in "
+        "float32 and channels last, with fixed-point activations."
     )
 
 
 @_checks("quantize")
 def _quantize(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
     quantizer = operation.attributes["quantizer"]
+    if isinstance(quantizer, (Binary, Ternary)):
+        return None
     if not isinstance(quantizer, FixedPoint):
-        return (
-            f"{type(quantizer).__name__} activations have no hardware yet. Use "
-            "fixed point, such as 'quantized_bits(2,1)'. Weights may be binary or ternary."
-        )
-    if quantizer.grid_step.ndim:
-        return "activations must have one `scale`. Per-channel scales fit weights only."
+        return f"{type(quantizer).__name__} has no hardware. Use FixedPoint."
     if quantizer.rounding not in ROUNDING:
         return (
             f"ap_fixed cannot round with {quantizer.rounding!r}. Allowed: "
             f"{', '.join(ROUNDING)}."
         )
+    return None
+
+
+@_checks("relu", "global_max_pool2d", "global_average_pool2d")
+def _always(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
     return None
 
 
@@ -168,6 +175,12 @@ def _conv2d(operation: Operation, model: HardwareModel, io_type: str) -> str | N
         return f"hls4ml computes grouped convolutions wrongly. Received: {a['groups']}"
     if a["dilation"] != (1, 1):
         return f"hls4ml has no dilated convolution. Received: {a['dilation']}"
+    rows, columns = operation.weights["kernel"].value.shape[:2]
+    if io_type == "io_stream" and rows == 1 < columns and a["strides"][0] > 1:
+        return (
+            "in streams, hls4ml forgets the row stride of kernels of one row. Use "
+            f"io_type='io_parallel'. Received: strides={a['strides']}"
+        )
     return None
 
 
@@ -181,22 +194,47 @@ def _scale_offset(
     return None
 
 
-@_checks("max_pool2d", "average_pool2d", "global_max_pool2d", "global_average_pool2d")
+@_checks("max_pool2d", "average_pool2d")
 def _pool(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
     a = operation.attributes
-    if a.get("padding", "valid") == "same":
-        shape = model.chip.tensors[operation.input].shape[1:3]
-        pairs = zip(shape, a["pool_size"], a["strides"], strict=True)
-        if any(((size or 0) - pool) % step for size, pool, step in pairs):
-            return "hls4ml pads pooling with zeros. Use padding='valid'."
+    before = model.chip.tensors[operation.input].shape[1:3]
+    after = model.chip.tensors[operation.output].shape[1:3]
+    axes = list(zip(before, after, a["pool_size"], a["strides"], strict=True))
+    grid = model.grid(operation.input)
+    if (
+        a["padding"] == "same"
+        and any((o or 0) * s - s + p > (size or 0) for size, o, p, s in axes)
+        and (grid is None or np.any(grid.low < 0))
+    ):
+        return (
+            "its padding counts as zeros in hardware, which is right only for numbers "
+            "of at least zero. Put a ReLU before it, or use padding='valid'."
+        )
+    if io_type == "io_stream" and any(
+        pool != stride and out != 1 for _, out, pool, stride in axes
+    ):
+        return (
+            "in streams, hls4ml pools only with `strides` equal to `pool_size`. Use "
+            f"io_type='io_parallel'. Received: pool_size={a['pool_size']}, "
+            f"strides={a['strides']}"
+        )
     return None
 
 
 @_checks("reshape")
 def _reshape(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
     target = operation.attributes["target_shape"]
-    if len(target) != 1 or target[0] is None:
-        return f"only flattening is supported. Received: target shape {target}"
+    last = model.chip.tensors[operation.input].shape[-1] or 0
+    if None in target or len(target) not in (1, 3):
+        return (
+            "a tensor must have one axis or (height, width, channels). "
+            f"Received: target shape {target}"
+        )
+    if io_type == "io_stream" and last % target[-1] and target[-1] % last:
+        return (
+            f"the words of a stream cannot go from {last} to {target[-1]} numbers. Use "
+            "io_type='io_parallel'."
+        )
     return None
 
 
@@ -205,8 +243,6 @@ def _merge(operation: Operation, model: HardwareModel, io_type: str) -> str | No
     shapes = {model.chip.tensors[t].shape for t in operation.inputs}
     if len(shapes) > 1:
         return f"its inputs must have one shape. Received: {sorted(map(str, shapes))}"
-    if len(set(operation.inputs)) < len(operation.inputs):
-        return "it reads one tensor twice. Multiply by a constant instead."
     return None
 
 
@@ -217,6 +253,4 @@ def _concatenate(
     rank = len(model.chip.tensors[operation.input].shape)
     if operation.attributes["axis"] != rank - 1:
         return "only concatenation along the last axis is supported."
-    if len(set(operation.inputs)) < len(operation.inputs):
-        return "it reads one tensor twice."
     return None
