@@ -8,7 +8,7 @@ from typing import Any, Self
 
 
 class ValueObject(ABC):
-    """Compares by value, hashes, prints as the call that makes it, cannot be changed."""
+    """Compares by value, hashes, prints as the call that makes it, never changes."""
 
     @abstractmethod
     def get_config(self) -> dict[str, Any]:
@@ -70,6 +70,8 @@ def parse_call(text: str, example: str) -> tuple[str, list[Any], dict[str, Any]]
             raise error
         positional = [ast.literal_eval(a) for a in node.args]
         named = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+        if len(named) < len(node.keywords):
+            raise error  # an argument given twice
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise error from None
     return node.func.id, positional, named

@@ -41,6 +41,12 @@ class QuantizedLayer(keras.layers.Layer):
         for name in self.quantizer_arguments:
             setattr(self, name, quantizers.get(given[name]))
         source = noises.get(noise)
+        if self.quantization_mode and (self.is_quantized or source is not None):
+            raise ValueError(
+                "A layer with kerasqnn quantizers or noise needs a float dtype policy; "
+                "Keras's integer policies would bypass them. "
+                f"Received: dtype={self.dtype_policy.name!r}"
+            )
         if source is not None:
             self.noise_point = NoisePoint(source, name="noise", dtype=self.dtype_policy)
 

@@ -33,8 +33,8 @@ class NoisePoint(keras.layers.Layer):
     with the weights. While the point is off the output is the input, bit for bit.
 
     Args:
-        noise: A `kerasqnn.noise` source or a string such as `"additive(0.1)"`. Gives the
-            kind of noise, the first level, when it acts, and the seed.
+        noise: A `kerasqnn.noise` source or a string such as `"additive(0.1)"`. Gives
+            the kind of noise, the first level, when it acts, and the seed.
 
     Input shape:
         Any.
@@ -102,7 +102,7 @@ class NoisePoint(keras.layers.Layer):
 
     @property
     def when(self) -> str:
-        """`"training"`, `"inference"`, `"always"` or `"never"`; settable at any time."""
+        """`"training"`, `"inference"`, `"always"` or `"never"`; always settable."""
         switches = (
             bool(ops.convert_to_numpy(self._on_in_training)),
             bool(ops.convert_to_numpy(self._on_in_inference)),

@@ -15,10 +15,10 @@ from ._quantized import QuantizedLayer, get_activation
 class QuantDense(QuantizedLayer, keras.layers.Dense):
     """`keras.layers.Dense` with quantized kernel and bias.
 
-    Formula: `activation(noise(inputs @ kernel_quantizer(kernel) + bias_quantizer(bias)))`.
-    The stored weights stay float; the quantizers act at every call, in training and in
-    inference, with the gradients that each quantizer states. Without quantizers and
-    noise the output is bit-identical to Keras's layer.
+    Formula: `activation(noise(inputs @ kernel_quantizer(kernel) +
+    bias_quantizer(bias)))`. The stored weights stay float; the quantizers act at every
+    call, in training and in inference, with the gradients that each quantizer states.
+    Without quantizers and noise the output is bit-identical to Keras's layer.
 
     Args:
         units: Number of outputs; this and all following arguments up to

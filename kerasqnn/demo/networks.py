@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from ..layers import (
@@ -14,7 +16,7 @@ from ..layers import (
 )
 from ..noise import Additive
 
-_WEIGHTS = {
+_WEIGHTS: dict[str, Any] = {
     "kernel_quantizer": "quantized_bits(4,0,1)",
     "bias_quantizer": "quantized_bits(6,0,1)",
 }

@@ -114,10 +114,11 @@ class _Demo:
     ) -> None:
         self.name, self.task, self.folder, self.console = dataset, task, folder, console
         self.seconds: dict[str, float] = {}
+        self._title, self._since = "", 0.0
 
     def _step(self, title: str) -> None:
         now = time.perf_counter()
-        if getattr(self, "_title", None):
+        if self._title:
             self.seconds[self._title] = round(now - self._since, 1)
         self._title, self._since = title, now
         if title:
@@ -127,8 +128,8 @@ class _Demo:
         self._step("Data")
         loaded = data.load(self.name)
         self.console.print(
-            f"{loaded.name}: {len(loaded.x_train)} training and {len(loaded.x_test)} test "
-            f"samples of shape {loaded.x_train.shape[1:]}, from {loaded.source}"
+            f"{loaded.name}: {len(loaded.x_train)} training and {len(loaded.x_test)} "
+            f"test samples of shape {loaded.x_train.shape[1:]}, from {loaded.source}"
         )
         self._step("Training")
         model = self._train(loaded, noise, epochs)
@@ -204,7 +205,7 @@ class _Demo:
             ("accuracy_against_noise", result.plot),
             ("midpoints", result.plot_midpoints),
         ):
-            figure = plot().figure
+            figure: Any = plot().figure
             figure.savefig(self.folder / f"{name}.png", dpi=120, bbox_inches="tight")
         return result.to_dict()
 
@@ -216,8 +217,8 @@ class _Demo:
             mismatches = int(np.sum(run(path, loaded.x_test) != expected))
             result[tool] = mismatches
             self.console.print(
-                f"{path.name} in {tool}: {mismatches} of {expected.size} numbers differ "
-                "from Keras"
+                f"{path.name} in {tool}: {mismatches} of {expected.size} numbers "
+                "differ from Keras"
             )
             if mismatches:
                 raise VerificationError(f"{tool} and Keras differ: {result}")

@@ -31,8 +31,8 @@ class Step:
     makes: str
 
 
-_HLS = Step(("vivado_hls", "-f", "build_prj.tcl", "csim=0 cosim=0 validation=0 export=1"),
-            _HLS_2020, _IP)  # fmt: skip
+_HLS_OPTIONS = "csim=0 cosim=0 validation=0 export=1"
+_HLS = Step(("vivado_hls", "-f", "build_prj.tcl", _HLS_OPTIONS), _HLS_2020, _IP)
 
 STEPS: dict[str, tuple[Step, ...]] = {
     "Vitis": (
@@ -127,7 +127,8 @@ def collect_overlay(folder: Path) -> None:
 def readme(metadata: dict[str, Any]) -> str:
     """Return the project's README: what it is and how to build it."""
     steps = "\n".join(
-        " ".join(f'"{p}"' if " " in p else p for p in step.command) + f"   # {step.versions}"
+        " ".join(f'"{p}"' if " " in p else p for p in step.command)
+        + f"   # {step.versions}"
         for step in STEPS[metadata["backend"]]
     )
     notes = "\n".join(f"- {note}" for note in metadata["notes"]) or "- None."

@@ -75,7 +75,7 @@ class Arithmetic:
     Attributes:
         facts: Facts by tensor name.
         accumulator_bits: By operation name, the bits (sign excluded) that the largest
-            partial sum needs in the worst case, from the actual weights and input range.
+            partial sum needs in the worst case, from actual weights and input range.
     """
 
     facts: dict[str, Facts]
@@ -151,7 +151,7 @@ def _derive(
     operation: Operation | None = None,
     faithful: bool = True,
 ) -> Facts:
-    """Facts of a result: what the inputs lost stays lost; `loses` says what it loses."""
+    """Facts of a result: what inputs lost stays lost; `loses` says what it loses."""
     for given in inputs:
         if not given.reproducible:
             return Facts(grid, False, False, given.reason, given.blame)
@@ -220,9 +220,9 @@ def _noise(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcom
 
 def _no_input_grid(operation: Operation, inputs: list[Facts]) -> Outcome:
     loses = (
-        f"layer {operation.layer!r} adds up numbers that lie on no power-of-two grid, so "
-        "that the result depends on the order of the sum; quantize its input, kernel and "
-        "bias to power-of-two steps"
+        f"layer {operation.layer!r} adds up numbers that lie on no power-of-two grid, "
+        "so that the result depends on the order of the sum; quantize its input, "
+        "kernel and bias to power-of-two steps"
     )
     return _derive(inputs, None, loses=loses, operation=operation), None
 
@@ -230,9 +230,13 @@ def _no_input_grid(operation: Operation, inputs: list[Facts]) -> Outcome:
 def _too_wide(operation: Operation, bits: int) -> str:
     if bits <= FLOAT32_BITS:
         return ""
+    bare = [n for n, w in operation.weights.items() if w.quantizer is None]
+    way_out = "use fewer bits or inputs"
+    if bare:
+        way_out = f"quantize its {' and '.join(bare)}"
     return (
         f"layer {operation.layer!r} needs {bits} bits for its sums in the worst case, "
-        f"more than the {FLOAT32_BITS} that float32 holds; use fewer bits or inputs"
+        f"more than the {FLOAT32_BITS} that float32 holds; {way_out}"
     )
 
 
@@ -341,8 +345,8 @@ def _average(
     padded = operation.attributes.get("padding", "valid") == "same"
     if count < 1 or count & (count - 1) or (padded and count > 1):
         loses = (
-            f"layer {operation.layer!r} averages {count} values, and only a power of two "
-            "without padding divides exactly; choose such a pool size"
+            f"layer {operation.layer!r} averages {count} values, and only a power of "
+            "two without padding divides exactly; choose such a pool size"
         )
         return _derive(inputs, None, loses=loses, operation=operation), None
     width = _bits(grid.magnitude * count, grid.step)

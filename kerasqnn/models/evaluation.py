@@ -158,8 +158,8 @@ def evaluate_exactly(
         wide = arithmetic.accumulator_bits.get(operation.name, 0) > FLOAT64_BITS
         if operation.kind != "input" and (facts.grid is None or wide):
             raise UnsupportedModelError(
-                f"Layer {operation.layer!r} has no exact integer evaluation: its values "
-                "lie on no power-of-two grid of at most 53 bits.",
+                f"Layer {operation.layer!r} has no exact integer evaluation: its "
+                "values lie on no power-of-two grid of at most 53 bits.",
                 layer=operation.layer,
             )
     known = {
@@ -167,9 +167,16 @@ def evaluate_exactly(
         for name, x in zip(graph.inputs, inputs, strict=True)
     }
     for operation in graph:
-        if operation.kind != "input":
-            arguments = [known[t] for t in operation.inputs]
-            known[operation.output] = _EXACT[operation.kind](operation, *arguments)
+        if operation.kind == "input":
+            continue
+        arguments = [known[t] for t in operation.inputs]
+        if arithmetic.facts[operation.input].grid is None:
+            # What an input counts as is what the quantizer makes of it in float32.
+            quantizer = operation.attributes["quantizer"]
+            result = quantizer.quantize(arguments[0]).astype(np.float64)
+        else:
+            result = _EXACT[operation.kind](operation, *arguments)
+        known[operation.output] = result
     return known
 
 
@@ -197,7 +204,7 @@ def same_padding(
 def _windows(
     x: np.ndarray, operation: Operation, window: tuple[int, ...], fill: float
 ) -> np.ndarray:
-    """Return a view `(batch, height, width, channels, rows, columns)` of the windows."""
+    """Return the windows, `(batch, height, width, channels, rows, columns)`."""
     a = operation.attributes
     strides, dilation = a["strides"], a.get("dilation", (1, 1))
     if a["padding"] == "same":

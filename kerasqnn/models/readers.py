@@ -16,9 +16,9 @@
 | `concatenate` | `axis` | |
 | `layer` | `operation`, `call`: any other Keras operation | |
 
-Images are channels-last. A new layer gets a reader here, and where a new kind is needed,
-a rule in `arithmetic`, an evaluation in `evaluation`, and a handler in `export` and in
-`hardware.lowering`.
+Images are channels-last. A new layer gets a reader here, and where a new kind is
+needed, a rule in `arithmetic`, an evaluation in `evaluation`, and a handler in `export`
+and in `hardware.lowering`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import keras
@@ -108,20 +109,31 @@ def _functional(model: Any) -> Any:
             "Expected a keras.Model (Sequential or functional). "
             f"Received: {model!r} of type {type(model).__name__}"
         )
-    if isinstance(model, keras.Sequential):
+    sequential = isinstance(model, keras.Sequential)
+    if _has_own_call(type(model)) or not (
+        sequential or hasattr(model, "_nodes_by_depth")
+    ):
+        raise UnsupportedModelError(
+            f"Model {model.name!r} is a subclass of keras.Model, whose graph cannot be "
+            "read. Build it with keras.Sequential or the functional API. "
+            f"Received: {type(model).__name__}"
+        )
+    if sequential:
         if not model.built or model._functional is None:
             raise UnsupportedModelError(
                 f"Model {model.name!r} has no fixed input shape yet. Start it with "
                 "keras.Input(shape), or call it once on data."
             )
         return model._functional
-    if not hasattr(model, "_nodes_by_depth"):
-        raise UnsupportedModelError(
-            f"Model {model.name!r} is a subclass of keras.Model, whose graph cannot be "
-            "read. Build it with keras.Sequential or the functional API. "
-            f"Received: {type(model).__name__}"
-        )
     return model
+
+
+def _has_own_call(model_class: type) -> bool:
+    """Whether a subclass of Keras's model classes says itself what it computes."""
+    below_keras = takewhile(
+        lambda c: not c.__module__.startswith("keras."), model_class.mro()
+    )
+    return any({"call", "__call__"} & vars(c).keys() for c in below_keras)
 
 
 def _read_function(

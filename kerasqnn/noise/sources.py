@@ -20,8 +20,8 @@ ORDERS = ("additive_first", "multiplicative_first")
 class DrawnSeed(keras.random.SeedGenerator):
     """A seed that was already drawn, in the form that `keras.random` functions accept.
 
-    Drawing the seed and using it are two steps here: the generator must advance at every
-    call, but the numbers are made only in the branch where the noise is on.
+    Drawing the seed and using it are two steps here: the generator must advance at
+    every call, but the numbers are made only in the branch where the noise is on.
 
     Args:
         seed: What `SeedGenerator.next()` returned.
@@ -38,9 +38,9 @@ class DrawnSeed(keras.random.SeedGenerator):
 class NoiseSource(ValueObject):
     """Independent Gaussian noise, drawn anew for every element at every forward pass.
 
-    A source is an immutable value object. It says which noise and at which level a noise
-    point starts; the point itself (`kerasqnn.layers.NoisePoint`) owns the seed state and
-    the level that can be changed while the model runs.
+    A source is an immutable value object. It says which noise and at which level a
+    noise point starts; the point itself (`kerasqnn.layers.NoisePoint`) owns the seed
+    state and the level that can be changed while the model runs.
 
     Attributes:
         level: Noise level, absolute, in units of the activation.
@@ -86,8 +86,8 @@ class Additive(NoiseSource):
 
     Args:
         stddev: Standard deviation, absolute, at least 0.
-        when: `"training"` (as Keras's `GaussianNoise`; `predict` is then free of noise),
-            `"inference"` or `"always"`.
+        when: `"training"` (as Keras's `GaussianNoise`; `predict` is then free of
+            noise), `"inference"` or `"always"`.
         seed: Integer seed, or None.
 
     Example:
@@ -123,7 +123,8 @@ class Multiplicative(NoiseSource):
     Gradient: `e`, the draw of the forward pass.
 
     Args:
-        stddev: Standard deviation of the factor, at least 0; relative to the activation.
+        stddev: Standard deviation of the factor, at least 0, relative to the
+            activation.
         when: `"training"`, `"inference"` or `"always"`.
         seed: Integer seed, or None.
     """

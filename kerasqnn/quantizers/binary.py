@@ -9,7 +9,7 @@ from keras import ops
 from keras.saving import register_keras_serializable
 
 from ..errors import unknown_name
-from .quantizer import Quantizer, Scale, check_scale, constant
+from .quantizer import Quantizer, Scale, are_normal, check_scale, constant
 
 GRADIENTS = ("identity", "tanh")
 
@@ -78,10 +78,6 @@ class Binary(_SignQuantizer):
     def __init__(self, alpha: Any = 1.0, *, gradient: str = "tanh") -> None:
         super().__init__(alpha, gradient)
 
-    def codes(self, x: Any) -> np.ndarray:
-        """Return the codes, -1 and +1, int64, with `x`'s shape."""
-        return np.where(np.asarray(x, np.float32) >= 0, 1, -1).astype(np.int64)
-
     def _forward(self, xp: Any, x: Any) -> Any:
         one = xp.ones_like(x)
         return self._scaled(xp, xp.where(x >= 0, one, -one))
@@ -117,9 +113,10 @@ class Ternary(_SignQuantizer):
         self, alpha: Any = 1.0, *, threshold: float = 0.33, gradient: str = "tanh"
     ) -> None:
         super().__init__(alpha, gradient)
-        if not np.isfinite(threshold) or threshold <= 0:
+        if np.ndim(threshold) or not are_normal(threshold):
             raise ValueError(
-                f"`threshold` must be positive. Received: threshold={threshold!r}"
+                "`threshold` must be a positive number within the range of float32. "
+                f"Received: threshold={threshold!r}"
             )
         self._set(threshold=float(threshold))
 

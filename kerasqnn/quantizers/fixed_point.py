@@ -13,6 +13,7 @@ from .quantizer import (
     Quantizer,
     Scale,
     all_powers_of_two,
+    are_normal,
     check_int,
     check_scale,
     constant,
@@ -21,6 +22,7 @@ from .quantizer import (
 from .rounding import ROUNDING_MODES
 
 OVERFLOW_MODES = ("SAT", "SAT_SYM", "WRAP")
+_WRAP_LIMIT = 2.0**126
 
 
 @register_keras_serializable(package="kerasqnn")
@@ -106,6 +108,16 @@ class FixedPoint(Quantizer):
             scale=check_scale("scale", scale),
             alpha=check_scale("alpha", alpha),
         )
+        with np.errstate(over="ignore", under="ignore"):
+            largest = np.float32(max(-self.code_min, self.code_max))
+            sizes = [self.grid_step, self.grid_step * largest, self.step]
+            representable = all(are_normal(s) for s in [*sizes, self.step * largest])
+        if not representable:
+            raise ValueError(
+                "The step and the largest value must be within the range of float32. "
+                f"Received: integer={integer}, bits={bits}, scale={scale!r}, "
+                f"alpha={alpha!r}"
+            )
 
     @property
     def grid_step(self) -> np.ndarray:
@@ -142,9 +154,13 @@ class FixedPoint(Quantizer):
         round_ = ROUNDING_MODES[self.rounding]
         codes = x / opaque(xp, self.grid_step, x)
         if self.overflow == "WRAP":
+            # Exact for every code: a code that float32 holds and a multiple of `count`
+            # below it differ by a number that float32 holds. What overflowed in the
+            # division is a multiple of `count`, as the limit is.
             count = float(2**self.bits)
-            codes = round_(xp, codes)
-            codes = codes - xp.floor((codes - self.code_min) / count) * count
+            codes = round_(xp, xp.clip(codes, -_WRAP_LIMIT, _WRAP_LIMIT))
+            codes = codes - xp.floor(codes / count) * count
+            codes = xp.where(codes > self.code_max, codes - count, codes)
         else:
             codes = round_(xp, xp.clip(codes, self.code_min, self.code_max))
         values = codes * step

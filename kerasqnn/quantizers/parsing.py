@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import keras
@@ -104,36 +105,10 @@ def _from_qkeras(quantizer: Any) -> Quantizer:
     # The attributes, not get_config(): QKeras leaves some arguments out of it.
     arguments = {
         argument: _plain(getattr(quantizer, argument))
-        for argument in _FACTORY_ARGUMENTS[name]
+        for argument in signature(_FACTORIES[name]).parameters
         if hasattr(quantizer, argument)
     }
     return _FACTORIES[name](**arguments)
-
-
-_FACTORY_ARGUMENTS = {
-    "quantized_bits": (
-        "bits",
-        "integer",
-        "symmetric",
-        "keep_negative",
-        "alpha",
-        "use_stochastic_rounding",
-        "qnoise_factor",
-        "post_training_scale",
-    ),
-    "quantized_relu": (
-        "bits",
-        "integer",
-        "use_sigmoid",
-        "negative_slope",
-        "use_stochastic_rounding",
-        "relu_upper_bound",
-        "is_quantized_clip",
-        "qnoise_factor",
-    ),
-    "binary": ("use_01", "alpha", "use_stochastic_rounding"),
-    "ternary": ("alpha", "threshold", "use_stochastic_rounding"),
-}
 
 
 def _plain(value: Any) -> Any:

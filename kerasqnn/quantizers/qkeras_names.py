@@ -1,10 +1,12 @@
 """QKeras's quantizers by their QKeras names and arguments.
 
-Each function takes the arguments of the QKeras class of the same name and returns the
-kerasqnn quantizer that gives the same values. `alpha=None` is scale 1, what QKeras itself
-computes when the quantizer is called alone; a QKeras *layer* silently turns it into
-`"auto_po2"`, kerasqnn never does. Options that change the values and have no counterpart
-here are refused by name.
+Each function takes the arguments of the QKeras class of the same name, in its order,
+and returns the kerasqnn quantizer that gives the same values. `alpha=None` is scale 1,
+what QKeras itself computes when the quantizer is called alone; a QKeras *layer*
+silently turns it into `"auto_po2"`, kerasqnn never does. Options that change the values
+and have no counterpart here are refused by name, as is `use_ste=False`, which makes the
+gradient zero. Those that play no part while the scale is fixed are accepted:
+`scale_axis`, `var_name`, `use_variables`, `training`, `number_of_unrolls`.
 """
 
 from __future__ import annotations
@@ -25,9 +27,15 @@ def quantized_bits(
     keep_negative: bool | int = True,
     alpha: Any = None,
     use_stochastic_rounding: bool = False,
+    scale_axis: Any = None,
     qnoise_factor: float = 1.0,
+    var_name: str | None = None,
+    use_ste: bool = True,
+    use_variables: bool = False,
+    elements_per_scale: Any = None,
+    min_po2_exponent: int | None = None,
+    max_po2_exponent: int | None = None,
     post_training_scale: Any = None,
-    **options: Any,
 ) -> Quantizer:
     """Fixed point with QKeras's arguments: `integer` excludes the sign bit.
 
@@ -38,25 +46,37 @@ def quantized_bits(
         keep_negative: 0 makes the numbers unsigned.
         alpha: None (scale 1), a number, or one number a channel; multiplies the result.
         use_stochastic_rounding: Refused unless False.
+        scale_axis: No effect here.
         qnoise_factor: Refused unless 1.
+        var_name: No effect here.
+        use_ste: Refused unless True.
+        use_variables: No effect here.
+        elements_per_scale: Refused unless None.
+        min_po2_exponent: Refused unless None.
+        max_po2_exponent: Refused unless None.
         post_training_scale: Refused unless None.
-        **options: Further QKeras arguments; those that would change values are refused.
 
     Returns:
         A `FixedPoint`, or `Binary` for one signed bit.
     """
     name = "quantized_bits"
     _refuse(name, use_stochastic_rounding=use_stochastic_rounding)
-    _refuse(name, default=1.0, qnoise_factor=qnoise_factor)
-    _refuse(name, default=None, post_training_scale=post_training_scale)
-    _refuse_unknown(name, options)
+    _refuse(name, default=1, qnoise_factor=qnoise_factor, use_ste=use_ste)
+    _refuse(
+        name,
+        default=None,
+        elements_per_scale=elements_per_scale,
+        min_po2_exponent=min_po2_exponent,
+        max_po2_exponent=max_po2_exponent,
+        post_training_scale=post_training_scale,
+    )
     factor = _alpha(name, alpha)
     signed = bool(keep_negative)
     if bits == 1 and signed:
         return Binary(factor, gradient="identity")
     overflow = "SAT_SYM" if symmetric and signed else "SAT"
     return FixedPoint(
-        _int(bits), _int(integer), signed=signed, overflow=overflow, alpha=factor
+        _number(bits), _number(integer), signed=signed, overflow=overflow, alpha=factor
     )
 
 
@@ -69,7 +89,9 @@ def quantized_relu(
     relu_upper_bound: float | None = None,
     is_quantized_clip: bool = True,
     qnoise_factor: float = 1.0,
-    **options: Any,
+    var_name: str | None = None,
+    use_ste: bool = True,
+    use_variables: bool = False,
 ) -> Quantizer:
     """ReLU to unsigned fixed point with QKeras's arguments.
 
@@ -83,7 +105,9 @@ def quantized_relu(
             none here; refused otherwise.
         is_quantized_clip: Refused if false together with `relu_upper_bound`.
         qnoise_factor: Refused unless 1.
-        **options: Further QKeras arguments; those that would change values are refused.
+        var_name: No effect here.
+        use_ste: Refused unless True.
+        use_variables: No effect here.
 
     Returns:
         A `QuantizedReLU`.
@@ -91,32 +115,45 @@ def quantized_relu(
     name = "quantized_relu"
     _refuse(name, use_sigmoid=use_sigmoid, negative_slope=negative_slope)
     _refuse(name, use_stochastic_rounding=use_stochastic_rounding)
-    _refuse(name, default=1.0, qnoise_factor=qnoise_factor)
+    _refuse(name, default=1, qnoise_factor=qnoise_factor, use_ste=use_ste)
     if not is_quantized_clip:
         _refuse(name, default=None, relu_upper_bound=relu_upper_bound)
-    _refuse_unknown(name, options)
-    return QuantizedReLU(_int(bits), _int(integer))
+    return QuantizedReLU(_number(bits), _number(integer))
 
 
 def binary(
     use_01: bool = False,
     alpha: Any = None,
+    training: bool = False,
     use_stochastic_rounding: bool = False,
-    **options: Any,
+    scale_axis: Any = None,
+    elements_per_scale: Any = None,
+    min_po2_exponent: int | None = None,
+    max_po2_exponent: int | None = None,
 ) -> Quantizer:
     """The sign with QKeras's arguments.
 
     Args:
         use_01: Refused unless False.
         alpha: None (scale 1, tanh gradient) or a number (identity gradient).
+        training: No effect here.
         use_stochastic_rounding: Refused unless False.
-        **options: Further QKeras arguments; those that would change values are refused.
+        scale_axis: No effect here.
+        elements_per_scale: Refused unless None.
+        min_po2_exponent: Refused unless None.
+        max_po2_exponent: Refused unless None.
 
     Returns:
         A `Binary`.
     """
     _refuse("binary", use_01=use_01, use_stochastic_rounding=use_stochastic_rounding)
-    _refuse_unknown("binary", options)
+    _refuse(
+        "binary",
+        default=None,
+        elements_per_scale=elements_per_scale,
+        min_po2_exponent=min_po2_exponent,
+        max_po2_exponent=max_po2_exponent,
+    )
     gradient = "tanh" if alpha is None else "identity"
     return Binary(_alpha("binary", alpha), gradient=gradient)
 
@@ -133,12 +170,11 @@ def ternary(
         alpha: None (scale 1, tanh gradient) or a number (identity gradient).
         threshold: Where zero ends; None is QKeras's 0.33.
         use_stochastic_rounding: Refused unless False.
-        number_of_unrolls: Used by QKeras for `alpha="auto"` only; no effect here.
+        number_of_unrolls: No effect here.
 
     Returns:
         A `Ternary`.
     """
-    del number_of_unrolls
     _refuse("ternary", use_stochastic_rounding=use_stochastic_rounding)
     if isinstance(threshold, str):
         raise ValueError(_unsupported("ternary", "threshold", threshold))
@@ -149,8 +185,10 @@ def ternary(
     return Ternary(factor, threshold=threshold, gradient=gradient)
 
 
-def _int(value: Any) -> int:
-    return int(np.asarray(value).reshape(()))
+def _number(value: Any) -> Any:
+    """Return the only element of an array as a Python number."""
+    array = np.asarray(value)
+    return array.item() if array.size == 1 else value
 
 
 def _alpha(name: str, alpha: Any) -> Any:
@@ -165,7 +203,7 @@ def _alpha(name: str, alpha: Any) -> Any:
 
 def _unsupported(name: str, argument: str, value: Any) -> str:
     return (
-        f"{name}({argument}={value!r}) changes the values and has no counterpart in "
+        f"{name}({argument}={value!r}) changes the result and has no counterpart in "
         f"kerasqnn. Leave `{argument}` at its default. Received: {argument}={value!r}"
     )
 
@@ -175,26 +213,3 @@ def _refuse(name: str, *, default: Any = 0, **arguments: Any) -> None:
         same = value is None if default is None else value == default
         if not same:
             raise ValueError(_unsupported(name, argument, value))
-
-
-# Arguments of the QKeras constructors that do not change the values of a quantizer with
-# a fixed scale, with their defaults.
-_HARMLESS = {
-    "scale_axis": None,
-    "var_name": None,
-    "use_ste": True,
-    "use_variables": False,
-    "elements_per_scale": None,
-    "min_po2_exponent": None,
-    "max_po2_exponent": None,
-    "training": False,
-}
-
-
-def _refuse_unknown(name: str, options: dict[str, Any]) -> None:
-    for argument, value in options.items():
-        if argument not in _HARMLESS:
-            raise ValueError(
-                f"{name} has no argument `{argument}`. Received: {argument}={value!r}"
-            )
-        _refuse(name, default=_HARMLESS[argument], **{argument: value})

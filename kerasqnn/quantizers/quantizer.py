@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from .._values import ValueObject
 
 Scale = float | tuple[float, ...]
+_TINY = np.finfo(np.float32).tiny  # smallest normal number
 
 
 class Quantizer(ValueObject):
     """Maps real numbers onto the grid `value = code * step`, code an integer.
 
-    A quantizer is an immutable value object: it compares by value, can be hashed, has a
-    `repr` that `kerasqnn.quantizers.get` reads back, and holds no state. Calling it on a
-    tensor quantizes inside a model, with the gradient named in the class; `quantize`
-    does the same to a numpy array, with the same float32 arithmetic and so the same bits.
+    A quantizer is an immutable value object: it compares by value, can be hashed, has
+    a `repr` that `kerasqnn.quantizers.get` reads back, and holds no state. Calling it
+    on a tensor quantizes inside a model, with the gradient named in the class;
+    `quantize` does the same to a numpy array, with the same float32 arithmetic and so
+    the same bits (the sign of a zero aside).
 
-    Shapes: `step` (and with it `min` and `max`) is a scalar, or a vector that runs along
-    the last axis of the quantized tensor (per-channel scale).
+    Shapes: `step` (and with it `min` and `max`) is a scalar, or a vector that runs
+    along the last axis of the quantized tensor (per-channel scale).
     """
 
     bits: int
@@ -34,7 +36,7 @@ class Quantizer(ValueObject):
     @property
     @abstractmethod
     def step(self) -> np.ndarray:
-        """Distance between neighbouring values, float32, shape `()` or `(channels,)`."""
+        """Distance between neighbouring values, float32, `()` or `(channels,)`."""
 
     @property
     @abstractmethod
@@ -72,26 +74,37 @@ class Quantizer(ValueObject):
         return all_powers_of_two(self.step)
 
     def __call__(self, x: Any) -> Any:
-        """Quantize a tensor of any shape; differentiable."""
+        """Quantize a tensor of any shape; differentiable.
+
+        Computed in float32 or better: a half-precision tensor is converted, and the
+        result rounded back to its dtype. Integers give float numbers.
+        """
         # A straight-through estimator written as x + stop_gradient(q - x) rounds twice
         # and can leave the grid; a custom gradient returns q itself.
         tensor = ops.convert_to_tensor(x)
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        if not keras.backend.is_float_dtype(dtype):
+            dtype = keras.config.floatx()
         # TensorFlow returns a Keras variable as it is; the cast reads it. Executing
         # eagerly, tf.custom_gradient refuses a function that reads variables itself.
-        return _with_gradient(self, ops.cast(tensor, tensor.dtype))
+        wide = ops.cast(tensor, dtype if dtype == "float64" else "float32")
+        return ops.cast(_with_gradient(self, wide), dtype)
 
     def quantize(self, x: Any) -> np.ndarray:
         """Quantize a numpy array with the arithmetic of the layers (float32).
 
         Args:
             x: Array of any shape; the last axis holds the channels when `step` has any.
+                Denormal numbers count as zero, as they do in TensorFlow.
 
         Returns:
             float32 array of the same shape, every element on the grid.
         """
-        return np.asarray(
-            self._forward(np, np.asarray(x, np.float32)), dtype=np.float32
-        )
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and saturates
+            array = np.asarray(x, np.float32)
+            zero = np.abs(array) < _TINY
+            values = self._forward(np, np.where(zero, np.float32(0), array))
+        return np.asarray(values, dtype=np.float32)
 
     def codes(self, x: Any) -> np.ndarray:
         """Return the integer codes of `quantize(x)`, int64, with `x`'s shape."""
@@ -129,10 +142,10 @@ def constant(xp: Any, value: Any, like: Any) -> Any:
 def opaque(xp: Any, value: Any, like: Any) -> Any:
     """Return positive `value` as `constant` does, in a form that compilers keep.
 
-    Grappler and XLA turn a division by a constant into a multiplication with its rounded
-    reciprocal, and merge successive constant factors; both change bits unless the
-    constants are powers of two. `max(value, -abs(like))` is `value` whatever `like` is,
-    and no constant.
+    Grappler and XLA turn a division by a constant into a multiplication with its
+    rounded reciprocal, and merge successive constant factors; both change bits unless
+    the constants are powers of two. `max(value, -abs(like))` is `value` whatever `like`
+    is, and no constant.
     """
     array = constant(xp, value, like)
     if xp is np or all_powers_of_two(value):
@@ -142,7 +155,11 @@ def opaque(xp: Any, value: Any, like: Any) -> Any:
 
 def check_int(name: str, value: Any, low: int, high: int) -> int:
     """Return `value` as an int within `[low, high]`, or raise."""
-    if isinstance(value, bool) or int(value) != value or not low <= value <= high:
+    try:
+        whole = not isinstance(value, bool) and int(value) == value
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole or not low <= value <= high:
         raise ValueError(
             f"`{name}` must be an integer from {low} to {high}. "
             f"Received: {name}={value!r}"
@@ -150,18 +167,26 @@ def check_int(name: str, value: Any, low: int, high: int) -> int:
     return int(value)
 
 
+def are_normal(values: Any) -> bool:
+    """Whether all values are positive, finite, normal numbers in float32."""
+    try:
+        with np.errstate(over="ignore", under="ignore"):
+            array = np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        return False
+    return bool(np.all(np.isfinite(array) & (array >= _TINY)))
+
+
 def check_scale(name: str, value: Any) -> Scale:
     """Return a positive scale as a float or, for one a channel, a tuple of floats."""
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.asarray(math.nan)
+    array = np.asarray(value, np.float64) if are_normal(value) else np.empty(0)
     if array.ndim > 1 and array.size == array.shape[-1]:
         array = array.reshape(-1)
-    if array.ndim > 1 or not array.size or not np.all(np.isfinite(array) & (array > 0)):
+    if array.ndim > 1 or not array.size:
         raise ValueError(
-            f"`{name}` must be a positive number or a vector of positive numbers, one a "
-            f"channel of the last axis. Received: {name}={value!r}"
+            f"`{name}` must be a positive number or a vector of positive numbers, one "
+            "a channel of the last axis, within the range of float32. "
+            f"Received: {name}={value!r}"
         )
     if array.ndim == 0:
         return float(array)

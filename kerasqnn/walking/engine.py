@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -21,7 +21,7 @@ from .result import PointCurve, WalkResult
 # The search for the transition, in decades of noise relative to the activation's RMS.
 _FIRST_DECADES = (-2, -1, 0, 1)
 _DECADE_LIMITS = (-6, 6)
-# The fall from 90 to 10 % is about one decade wide; the fine levels span that and a bit.
+# The fall from 90 to 10 % is about one decade wide; the fine levels span it and a bit.
 _FINE_DECADES = np.linspace(-0.75, 0.75, 9)
 
 
@@ -112,7 +112,13 @@ def walk_noise(
         )
         curves.append(
             PointCurve(
-                point.name, point.layer, point.kind, positions, correct, probe.rms, midpoint
+                point.name,
+                point.layer,
+                point.kind,
+                positions,
+                correct,
+                probe.rms,
+                midpoint,
             )
         )
     settings = {
@@ -127,7 +133,10 @@ def walk_noise(
 
 
 def _source(noise: str | NoiseSource) -> NoiseSource:
-    return noise if isinstance(noise, NoiseSource) else source_class(noise)(0.0)
+    if isinstance(noise, NoiseSource):
+        return noise
+    make: Any = source_class(noise)
+    return make(0.0)
 
 
 def _checked_data(graph: Graph, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
@@ -157,8 +166,8 @@ def _checked_data(graph: Graph, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray,
     y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim != 1 or len(y) != len(x) or not len(x):
         raise ValueError(
-            "`y` must hold one label a sample, as integers or one-hot, and there must be "
-            f"at least one sample. Received: x.shape={x.shape}, y.shape={y.shape}"
+            "`y` must hold one label a sample, as integers or one-hot, and there must "
+            f"be at least one sample. Received: x.shape={x.shape}, y.shape={y.shape}"
         )
     if y.min() < 0 or y.max() >= classes or np.any(y != np.floor(y)):
         raise ValueError(
@@ -242,7 +251,7 @@ class _Probe:
 
         self._suffix = compiled(suffix)
 
-    def measure(self, levels: Sequence[float]) -> dict[float, np.ndarray]:
+    def measure(self, levels: Iterable[float]) -> dict[float, np.ndarray]:
         """Return `{level: correct}`, `correct` being `(draws, samples)` bool."""
         return {float(level): self._correct(float(level)) for level in levels}
 
@@ -273,7 +282,6 @@ def _prefix(
     batch_size: int,
 ) -> list[np.ndarray]:
     """Compute, once, the tensors that are needed from the noise point on."""
-
     parts = []
     for start in range(0, len(x), batch_size):
         batch = ops.convert_to_tensor(x[start : start + batch_size])

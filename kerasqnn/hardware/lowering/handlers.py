@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models import Operation
+from ...models import Grid, Operation
 from ...models.arithmetic import COMBINE
 from .hardware_model import HardwareModel
 from .images import flatten, lower_global_pool, lower_pool, window_of
@@ -149,7 +149,7 @@ def _chain(
         if index == len(others) - 1:
             lowering.finish(class_name, operation, [layer, other], **here)
             return
-        first = COMBINE[operation.kind](first, grids[index])
+        first = _merged(operation.kind, first, grids[index])
         layer = lowering.add(
             class_name,
             f"{operation.name}_{index}",
@@ -158,6 +158,14 @@ def _chain(
             {"result": type_of_grid(first)},
             **here,
         )
+
+
+def _merged(kind: str, a: Grid, b: Grid) -> Grid:
+    """Grid of a merge of two tensors on the way."""
+    if kind != "concatenate":
+        return COMBINE[kind](a, b)
+    low, high = min(a.low.min(), b.low.min()), max(a.high.max(), b.high.max())
+    return Grid(min(a.step, b.step), np.asarray(low), np.asarray(high))
 
 
 @handles("add", "subtract", "multiply", "maximum", "minimum")

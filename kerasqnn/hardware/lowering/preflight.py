@@ -41,13 +41,16 @@ def check(model: HardwareModel, io_type: str, backend: str) -> None:
         problem = check_kind(operation, model, io_type)
         problem = problem or _check_values(operation, model)
         if problem:
+            layer = operation.layer
+            if operation.kind == "input":
+                layer = model.graph.consumers(operation.output)[0].layer
             raise UnsupportedModelError(
-                f"Layer {operation.layer!r} cannot be deployed: {problem}",
-                layer=operation.layer,
+                f"Layer {layer!r} cannot be deployed: {problem}", layer=layer
             )
     _check_outputs(model)
     if backend == "VivadoAccelerator":
         _check_accelerator(model)
+        _check_driver(model)
     if not any(o.weights for o in model.chip):
         raise UnsupportedModelError(
             f"Model {model.graph.name!r} has no dense, convolution or normalization "
@@ -91,6 +94,21 @@ def _check_accelerator(model: HardwareModel) -> None:
             )
 
 
+def _check_driver(model: HardwareModel) -> None:
+    """The PYNQ driver quantizes the input itself."""
+    (tensor,) = model.chip.inputs
+    quantizer = model.input_quantizers[tensor]
+    plain = isinstance(quantizer, FixedPoint) and quantizer.alpha == 1.0
+    if not plain or quantizer.step.ndim:
+        layer = model.graph.consumers(tensor)[0].layer
+        raise UnsupportedModelError(
+            f"Layer {layer!r} cannot be deployed: the PYNQ driver quantizes to fixed "
+            "point with one `scale` and no `alpha`. Use such an input quantizer, or "
+            f"backend='Vitis' for the bare IP. Received: {quantizer!r}",
+            layer=layer,
+        )
+
+
 def _check_values(operation: Operation, model: HardwareModel) -> str | None:
     """Every tensor on the chip must be a fixed-point number of known range."""
     grid = model.grid(operation.output)
@@ -113,14 +131,7 @@ def _check_values(operation: Operation, model: HardwareModel) -> str | None:
 
 @_checks("input")
 def _input(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
-    quantizer = model.input_quantizers[operation.output]
     shape = model.chip.tensors[operation.output].shape[1:]
-    plain = isinstance(quantizer, FixedPoint) and quantizer.alpha == 1.0
-    if not plain or quantizer.step.ndim or not quantizer.is_power_of_two:
-        return (
-            "the quantizer of an input must be fixed point with one power-of-two step "
-            f"and no `alpha`. Received: {quantizer!r}"
-        )
     if None in shape or len(shape) not in (1, 3):
         return (
             "inputs must have a fixed shape of one axis or (height, width, channels). "
