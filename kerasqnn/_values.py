@@ -40,6 +40,9 @@ class ValueObject(ABC):
             f"{name!r}."
         )
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable. Received: {name!r}")
+
     def _set(self, **attributes: Any) -> None:
         for name, value in attributes.items():
             object.__setattr__(self, name, value)

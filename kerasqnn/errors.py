@@ -46,7 +46,10 @@ def unknown_name(what: str, received: object, allowed: Iterable[str]) -> str:
         One sentence or two, ready to be raised.
     """
     names = sorted(allowed)
-    near = get_close_matches(str(received), names, n=1)
+    folded = {name.casefold(): name for name in names}
+    near = get_close_matches(str(received), names, n=1) or [
+        folded[n] for n in get_close_matches(str(received).casefold(), folded, n=1)
+    ]
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"Unknown {what}.{hint} Allowed: {', '.join(names)}. Received: {received!r}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
@@ -13,7 +12,7 @@ from ..errors import unknown_name
 from ..noise import NoiseSource
 from ..noise import get as get_noise
 from ..noise import serialize as serialize_noise
-from ..noise.sources import DrawnSeed
+from ..noise.sources import DrawnSeed, is_number
 
 _SWITCHES = {
     "training": (True, False),
@@ -93,7 +92,7 @@ class NoisePoint(keras.layers.Layer):
 
     @level.setter
     def level(self, value: float) -> None:
-        if not math.isfinite(value) or value < 0:
+        if not is_number(value) or value < 0:
             raise ValueError(
                 "`level` must be a finite number of at least 0. "
                 f"Received: level={value!r} for noise point {self.name!r}"

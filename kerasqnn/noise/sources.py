@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from keras.saving import register_keras_serializable
 
@@ -15,6 +15,7 @@ from ..errors import unknown_name
 
 WHEN = ("training", "inference", "always")
 ORDERS = ("additive_first", "multiplicative_first")
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class DrawnSeed(keras.random.SeedGenerator):
@@ -53,7 +54,7 @@ class NoiseSource(ValueObject):
     seed: int | None
 
     def __init__(self, level_name: str, level: float, when: str, seed: Any) -> None:
-        if not _is_number(level) or level < 0:
+        if not is_number(level) or level < 0:
             raise ValueError(
                 f"`{level_name}` must be a finite number of at least 0. "
                 f"Received: {level_name}={level!r}"
@@ -177,7 +178,7 @@ class Combined(NoiseSource):
         seed: int | None = None,
     ) -> None:
         super().__init__("amplitude", amplitude, when, seed)
-        if not _is_number(ratio) or not 0 <= ratio <= 1:
+        if not is_number(ratio) or not 0 <= ratio <= 1:
             raise ValueError(
                 f"`ratio` must be a number from 0 to 1. Received: ratio={ratio!r}"
             )
@@ -263,13 +264,14 @@ def _from_string(text: str) -> NoiseSource:
         raise ValueError(f"{error}. Received: {text!r}") from None
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            value = float(value)
-        except (TypeError, ValueError):
-            return False
-    return math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number within the range of float32."""
+    if isinstance(value, (bool, str, bytes)):
+        return False
+    try:
+        return abs(float(value)) <= _LARGEST
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _scaled_normal(x: Any, level: Any, seed: Any) -> Any:

@@ -108,15 +108,24 @@ class FixedPoint(Quantizer):
             scale=check_scale("scale", scale),
             alpha=check_scale("alpha", alpha),
         )
+        self._check_grid()
+
+    def _check_grid(self) -> None:
+        received = f"Received: scale={self.scale!r}, alpha={self.alpha!r}"
+        factors = (self.scale, self.alpha)
+        if len({len(f) for f in factors if isinstance(f, tuple)}) > 1:
+            raise ValueError(
+                "`scale` and `alpha`, where both are vectors, need one number a "
+                f"channel each. {received}"
+            )
         with np.errstate(over="ignore", under="ignore"):
             largest = np.float32(max(-self.code_min, self.code_max))
-            sizes = [self.grid_step, self.grid_step * largest, self.step]
-            representable = all(are_normal(s) for s in [*sizes, self.step * largest])
-        if not representable:
+            steps = (self.grid_step, self.step)
+            fits = all(are_normal(s) and are_normal(s * largest) for s in steps)
+        if not fits:
             raise ValueError(
                 "The step and the largest value must be within the range of float32. "
-                f"Received: integer={integer}, bits={bits}, scale={scale!r}, "
-                f"alpha={alpha!r}"
+                f"{received}, bits={self.bits}, integer={self.integer}"
             )
 
     @property

@@ -125,8 +125,6 @@ class Lowering:
         operation: Operation,
         inputs: list[str],
         types: dict[str, FixedType] | None = None,
-        *,
-        name: str | None = None,
         **config: Any,
     ) -> str:
         """Append the layer that computes an operation's output, quantized if it can be.
@@ -136,7 +134,6 @@ class Lowering:
             operation: The operation.
             inputs: Names of the hls4ml layers that it reads.
             types: Its types without that of the result.
-            name: Wished name, if not the operation's.
             **config: What the hls4ml class needs.
         """
         result = type_of_grid(self.grid(operation.output))
@@ -148,7 +145,7 @@ class Lowering:
             tensor = quantize.output if quantizer.alpha == 1.0 else None
         name = self.add(
             class_name,
-            name or operation.name,
+            operation.name,
             inputs,
             operation,
             {**(types or {}), "result": result},
