@@ -1,11 +1,11 @@
 # A fresh clone needs Python 3.11 or newer, g++ and make; everything else goes to .venv.
 #
-#   make test PYTEST_ARGS='-n 2 -m "not slow"'
+#   make test PYTEST_ARGS='-m slow'       the long property tests, the wheel
 #   make demo PYTHON=python3.12
 
 PYTHON ?= python3
 CXX ?= g++
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -m "not slow"
 DEMO_OUTPUT ?= kerasqnn-demo
 
 VENV := .venv
@@ -47,7 +47,7 @@ compiler:
 demo: $(INSTALLED) compiler ## train, quantize, export and emulate a model; write a report
 	$(VENV)/bin/kerasqnn demo --output $(DEMO_OUTPUT)
 
-test: $(INSTALLED) compiler ## run every test (options in PYTEST_ARGS)
+test: $(INSTALLED) compiler ## run the tests but the slow ones (options in PYTEST_ARGS)
 	$(PY) -m pytest $(PYTEST_ARGS)
 
 # mypy reads folders, not installed mappings, so it is shown the package as installed:

@@ -7,6 +7,7 @@ import importlib
 import re
 from pathlib import Path
 
+import keras
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +26,7 @@ def _modules() -> list[str]:
 
 def test_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    keras.utils.clear_session()  # automatic layer names count from the start again
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert len(blocks) >= 4
     namespace: dict[str, object] = {}
