@@ -118,11 +118,14 @@ class _Port:
         if self.step is None:
             return self.cast(x)
         with np.errstate(over="ignore"):  # beyond float32 is infinite, and saturates
-            y = np.asarray(x, np.float32) / self.step
+            x = np.asarray(x, np.float32)
+            # The model's backend counts denormal numbers as zero.
+            y = np.where(np.abs(x) < np.finfo(np.float32).tiny, 0, x) / self.step
         if self.overflow == "WRAP":
             _require(np.isfinite(y).all(), "To wrap, `X` must fit float32", np.max(x))
             y, count = _ROUNDING[self.rounding](y), self.high - self.low + np.float32(1)
-            y = y - np.floor((y - self.low) / count) * count
+            y = y - np.floor(y / count) * count  # exact however large y is
+            y = np.where(y > self.high, y - count, y)
         else:
             y = _ROUNDING[self.rounding](np.clip(y, self.low, self.high))
         return y.astype(self.dtype) if self.integer else y * self.step
