@@ -1,7 +1,6 @@
 """One reading of a Keras model, and what is derived from it."""
 
 from .arithmetic import Arithmetic as Arithmetic
-from .arithmetic import Grid as Grid
 from .arithmetic import analyse as analyse
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_exactly as evaluate_exactly
@@ -9,5 +8,6 @@ from .graph import Graph as Graph
 from .graph import Operation as Operation
 from .graph import Parameter as Parameter
 from .graph import Tensor as Tensor
+from .grids import Grid as Grid
 from .noise_control import noise_points as noise_points
 from .reading import read_model as read_model

@@ -10,8 +10,9 @@ import numpy as np
 from keras import ops
 
 from ..errors import UnsupportedModelError
-from .arithmetic import FLOAT64_BITS, Arithmetic
+from .arithmetic import Arithmetic
 from .graph import Graph, Operation
+from .grids import FLOAT64_BITS
 
 # Applied to every output: (operation, tensor) -> tensor. Noise is injected through it.
 Hook = Callable[[Operation, Any], Any]

@@ -14,7 +14,7 @@ from keras import layers as kl
 from kerasqnn import layers as ql
 from kerasqnn.errors import UnsupportedModelError
 from kerasqnn.models import analyse, evaluate, evaluate_exactly, read_model
-from kerasqnn.models.arithmetic import Grid, exponent_of_lsb
+from kerasqnn.models.grids import Grid, exponent_of_lsb
 from kerasqnn.quantizers import FixedPoint
 
 from ..chain.random_models import random_case

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...models import Grid, Operation
-from ...models.arithmetic import COMBINE
+from ...models.arithmetic_rules import COMBINE
 from .hardware_model import HardwareModel
 from .images import flatten, lower_global_pool, lower_pool, window_of
 from .lowering import Lowering

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...models import Operation
-from ...models.arithmetic import FLOAT32_BITS, FLOAT64_BITS
+from ...models.grids import FLOAT32_BITS, FLOAT64_BITS
 from ...quantizers import Binary, FixedPoint, Ternary
 from .hardware_model import HardwareModel
 from .types import ROUNDING

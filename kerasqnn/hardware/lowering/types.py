@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...models import Grid, Operation
-from ...models.arithmetic import exponent_of_lsb
+from ...models.grids import exponent_of_lsb
 from ...quantizers import FixedPoint
 
 # QONNX rounding mode -> ap_fixed rounding mode.
