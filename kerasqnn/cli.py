@@ -54,20 +54,24 @@ def demo(
 @app.command()
 def boards() -> None:
     """List the boards that a model can be deployed to."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     from .hardware import boards as known
 
-    table = Table("Board", "Aliases", "Part", "LUT", "DSP", "Backend")
+    table = Table(box=SIMPLE)
+    for title in ("Board", "Part", "LUT", "DSP", "Backend"):
+        table.add_column(title, no_wrap=True)  # names to copy stay whole
+    table.add_column("Aliases")
     for board in known().values():
         table.add_row(
             board.name,
-            ", ".join(board.aliases),
             board.part,
             str(board.resources["lut"]),
             str(board.resources["dsp"]),
             board.backend,
+            ", ".join(board.aliases),
         )
     Console().print(table)
 
