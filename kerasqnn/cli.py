@@ -63,7 +63,7 @@ def boards() -> None:
     table = Table(box=SIMPLE)
     for title in ("Board", "Part", "LUT", "DSP", "Backend"):
         table.add_column(title, no_wrap=True)  # names to copy stay whole
-    table.add_column("Aliases")
+    table.add_column("Aliases", overflow="fold")
     for board in known().values():
         table.add_row(
             board.name,
