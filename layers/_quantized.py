@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -27,15 +28,58 @@ def get_activation(identifier: Any) -> Any:
     return keras.activations.get(identifier)
 
 
+class _Signature:
+    """Shows a class Keras's arguments in their order, then quantizers and noise."""
+
+    def __get__(self, layer: Any, cls: type[QuantizedLayer]) -> inspect.Signature:
+        if layer is not None or cls is QuantizedLayer:
+            raise AttributeError("__signature__")  # a layer is called as `call` says
+        own = cls.quantizer_arguments
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = list(inspect.signature(cls._keras_layer()).parameters.values())
+        return inspect.Signature(
+            [
+                *parameters[:-1],
+                *(inspect.Parameter(name, keyword, default=None) for name in own),
+                inspect.Parameter("noise", keyword, default=cls.default_noise),
+                parameters[-1],
+            ]
+        )
+
+
 class QuantizedLayer(keras.layers.Layer):
     """Mixin, first in the bases: keeps quantizers and noise beside a Keras layer.
 
-    A subclass names its quantizer arguments in `quantizer_arguments`; they are kept as
-    attributes of the same names and come back from `get_config`.
+    A subclass names its quantizer arguments in `quantizer_arguments`; they are
+    keyword-only, default to None, are kept as attributes of the same names and come
+    back from `get_config`. The arguments before them are those of the Keras layer that
+    the subclass extends, as the installed Keras has them; activations among them also
+    take quantizers.
     """
 
     quantizer_arguments: tuple[str, ...] = ()
+    default_noise: str | None = None
     noise_point: NoisePoint | None = None
+    __signature__ = _Signature()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        own = {name: kwargs.pop(name, None) for name in self.quantizer_arguments}
+        noise = kwargs.pop("noise", self.default_noise)
+        arguments = inspect.signature(self._keras_layer()).bind(*args, **kwargs)
+        for name, value in arguments.arguments.items():
+            if name.endswith("activation"):
+                arguments.arguments[name] = get_activation(value)
+        super().__init__(*arguments.args, **arguments.kwargs)
+        self._set_quantizers(noise, **own)
+
+    @classmethod
+    def _keras_layer(cls) -> type:
+        """Return the Keras class that this one extends."""
+        return next(
+            c
+            for c in cls.__mro__
+            if c.__module__.startswith("keras.") and not c.__name__.startswith("Base")
+        )
 
     def _set_quantizers(self, noise: Any = None, **given: Any) -> None:
         for name in self.quantizer_arguments:
@@ -87,3 +131,13 @@ class QuantizedLayer(keras.layers.Layer):
         point = self.noise_point
         config["noise"] = noises.serialize(None if point is None else point.noise)
         return config
+
+
+class Noisy:
+    """Mixin, first in the bases: a quantized layer that always has a noise point.
+
+    `noise` defaults to additive noise of level 0: an inactive point, ready to be set
+    through `layer.noise_point.level`.
+    """
+
+    default_noise: str | None = "additive(0.0)"

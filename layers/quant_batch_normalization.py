@@ -60,55 +60,9 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
 
     quantizer_arguments = ("scale_quantizer", "offset_quantizer")
 
-    def __init__(
-        self,
-        axis: int = -1,
-        momentum: float = 0.99,
-        epsilon: float = 1e-3,
-        center: bool = True,
-        scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        moving_mean_initializer: Any = "zeros",
-        moving_variance_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        beta_constraint: Any = None,
-        gamma_constraint: Any = None,
-        renorm: bool = False,
-        renorm_clipping: Any = None,
-        renorm_momentum: float = 0.99,
-        synchronized: bool = False,
-        *,
-        scale_quantizer: Any = None,
-        offset_quantizer: Any = None,
-        noise: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            axis=axis,
-            momentum=momentum,
-            epsilon=epsilon,
-            center=center,
-            scale=scale,
-            beta_initializer=beta_initializer,
-            gamma_initializer=gamma_initializer,
-            moving_mean_initializer=moving_mean_initializer,
-            moving_variance_initializer=moving_variance_initializer,
-            beta_regularizer=beta_regularizer,
-            gamma_regularizer=gamma_regularizer,
-            beta_constraint=beta_constraint,
-            gamma_constraint=gamma_constraint,
-            renorm=renorm,
-            renorm_clipping=renorm_clipping,
-            renorm_momentum=renorm_momentum,
-            synchronized=synchronized,
-            **kwargs,
-        )
-        self._set_quantizers(
-            noise, scale_quantizer=scale_quantizer, offset_quantizer=offset_quantizer
-        )
-        if renorm and self.is_quantized:
+    def _set_quantizers(self, noise: Any = None, **given: Any) -> None:
+        super()._set_quantizers(noise, **given)
+        if self.renorm and self.is_quantized:
             raise ValueError(
                 "Batch renormalization cannot be quantized. Allowed with "
                 "scale_quantizer or offset_quantizer: renorm=False. "

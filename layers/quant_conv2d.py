@@ -8,7 +8,7 @@ import keras
 from keras import ops
 from keras.saving import register_keras_serializable
 
-from ._quantized import QuantizedLayer, get_activation
+from ._quantized import Noisy, QuantizedLayer
 
 
 @register_keras_serializable(package="kerasqnn")
@@ -63,53 +63,6 @@ class QuantConv2D(QuantizedLayer, keras.layers.Conv2D):
 
     quantizer_arguments = ("kernel_quantizer", "bias_quantizer")
 
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: Any,
-        strides: Any = (1, 1),
-        padding: str = "valid",
-        data_format: str | None = None,
-        dilation_rate: Any = (1, 1),
-        groups: int = 1,
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        *,
-        kernel_quantizer: Any = None,
-        bias_quantizer: Any = None,
-        noise: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            filters=filters,
-            kernel_size=kernel_size,
-            strides=strides,
-            padding=padding,
-            data_format=data_format,
-            dilation_rate=dilation_rate,
-            groups=groups,
-            activation=get_activation(activation),
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            **kwargs,
-        )
-        self._set_quantizers(
-            noise, kernel_quantizer=kernel_quantizer, bias_quantizer=bias_quantizer
-        )
-
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the layer's output."""
         kernel = self._quantized(self.kernel_quantizer, self.kernel)
@@ -123,56 +76,9 @@ class QuantConv2D(QuantizedLayer, keras.layers.Conv2D):
 
 
 @register_keras_serializable(package="kerasqnn")
-class NoisyQuantConv2D(QuantConv2D):
-    """`QuantConv2D` that always has a noise point.
+class NoisyQuantConv2D(Noisy, QuantConv2D):
+    """`QuantConv2D` that always has a noise point; see there.
 
-    Everything is as in `QuantConv2D`, except that `noise` defaults to additive noise of
-    level 0: an inactive point, ready to be set through `layer.noise_point.level`.
+    `noise` defaults to additive noise of level 0: an inactive point, ready to be set
+    through `layer.noise_point.level`.
     """
-
-    def __init__(
-        self,
-        filters: int,
-        kernel_size: Any,
-        strides: Any = (1, 1),
-        padding: str = "valid",
-        data_format: str | None = None,
-        dilation_rate: Any = (1, 1),
-        groups: int = 1,
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        *,
-        kernel_quantizer: Any = None,
-        bias_quantizer: Any = None,
-        noise: Any = "additive(0.0)",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            filters,
-            kernel_size,
-            strides,
-            padding,
-            data_format,
-            dilation_rate,
-            groups,
-            activation,
-            use_bias,
-            kernel_initializer,
-            bias_initializer,
-            kernel_regularizer,
-            bias_regularizer,
-            activity_regularizer,
-            kernel_constraint,
-            bias_constraint,
-            kernel_quantizer=kernel_quantizer,
-            bias_quantizer=bias_quantizer,
-            noise=noise,
-            **kwargs,
-        )

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 from keras.saving import register_keras_serializable
 
-from ._quantized import QuantizedLayer, get_activation
+from ._quantized import Noisy, QuantizedLayer
 
 
 @register_keras_serializable(package="kerasqnn")
@@ -60,47 +60,6 @@ class QuantDense(QuantizedLayer, keras.layers.Dense):
 
     quantizer_arguments = ("kernel_quantizer", "bias_quantizer")
 
-    def __init__(
-        self,
-        units: int,
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        lora_rank: int | None = None,
-        lora_alpha: float | None = None,
-        quantization_config: Any = None,
-        *,
-        kernel_quantizer: Any = None,
-        bias_quantizer: Any = None,
-        noise: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            units=units,
-            activation=get_activation(activation),
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            lora_rank=lora_rank,
-            lora_alpha=lora_alpha,
-            quantization_config=quantization_config,
-            **kwargs,
-        )
-        self._set_quantizers(
-            noise, kernel_quantizer=kernel_quantizer, bias_quantizer=bias_quantizer
-        )
-
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the layer's output."""
         x = ops.matmul(inputs, self._quantized(self.kernel_quantizer, self.kernel))
@@ -110,50 +69,9 @@ class QuantDense(QuantizedLayer, keras.layers.Dense):
 
 
 @register_keras_serializable(package="kerasqnn")
-class NoisyQuantDense(QuantDense):
-    """`QuantDense` that always has a noise point.
+class NoisyQuantDense(Noisy, QuantDense):
+    """`QuantDense` that always has a noise point; see there.
 
-    Everything is as in `QuantDense`, except that `noise` defaults to additive noise of
-    level 0: an inactive point, ready to be set through `layer.noise_point.level`.
+    `noise` defaults to additive noise of level 0: an inactive point, ready to be set
+    through `layer.noise_point.level`.
     """
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
-        lora_rank: int | None = None,
-        lora_alpha: float | None = None,
-        quantization_config: Any = None,
-        *,
-        kernel_quantizer: Any = None,
-        bias_quantizer: Any = None,
-        noise: Any = "additive(0.0)",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            units,
-            activation,
-            use_bias,
-            kernel_initializer,
-            bias_initializer,
-            kernel_regularizer,
-            bias_regularizer,
-            activity_regularizer,
-            kernel_constraint,
-            bias_constraint,
-            lora_rank,
-            lora_alpha,
-            quantization_config,
-            kernel_quantizer=kernel_quantizer,
-            bias_quantizer=bias_quantizer,
-            noise=noise,
-            **kwargs,
-        )
