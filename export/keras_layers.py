@@ -36,7 +36,8 @@ def _refuse_quantized(operation: Operation) -> None:
         if type(inner).__module__.partition(".")[0] in ("kerasqnn", "qkeras", "hgq"):
             raise UnsupportedModelError(
                 f"Layer {operation.layer!r} ({type(layer).__name__}) holds quantizers "
-                "that no handler exports. Use kerasqnn layers directly in the model, "
+                "that no handler exports. Use QuantDense, QuantConv2D, "
+                "QuantBatchNormalization and QuantActivation, directly in the model, "
                 "in float32 and channels last.",
                 layer=operation.layer,
             )

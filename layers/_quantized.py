@@ -75,11 +75,7 @@ class QuantizedLayer(keras.layers.Layer):
     @classmethod
     def _keras_layer(cls) -> type:
         """Return the Keras class that this one extends."""
-        return next(
-            c
-            for c in cls.__mro__
-            if c.__module__.startswith("keras.") and not c.__name__.startswith("Base")
-        )
+        return next(c for c in cls.__mro__ if c.__module__.startswith("keras."))
 
     def _set_quantizers(self, noise: Any = None, **given: Any) -> None:
         for name in self.quantizer_arguments:

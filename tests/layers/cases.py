@@ -49,24 +49,52 @@ class Case:
 
 
 def _weighted(
-    cls: type, required: dict[str, Any], shape: tuple[int, ...], every: dict[str, Any]
+    cls: type,
+    required: dict[str, Any],
+    shape: tuple[int, ...],
+    every: dict[str, Any],
+    kernels: tuple[str, ...] = ("kernel",),
+    argument: str = "kernel",
 ) -> dict[str, Case]:
+    """Cases of a layer with kernels of these names and a bias.
+
+    Its arguments about kernels are called after `argument`, in a separable layer after
+    the kernels.
+    """
     noisy = cls.__name__.startswith("Noisy")
-    names = ["kernel", "bias", *(POINT if noisy else [])]
-    full = {
-        **KEPT, **every, **QUANTIZERS, "use_bias": True,
-        "noise": "combined(0.25, 0.5)",
-    }  # fmt: skip
+    names = [*kernels, "bias", *(POINT if noisy else [])]
+    arguments = (
+        (argument,)
+        if len(kernels) == 1
+        else tuple(k.removesuffix("_kernel") for k in kernels)
+    )
+
+    def named(options: dict[str, Any]) -> dict[str, Any]:
+        other = {k: v for k, v in options.items() if not k.startswith("kernel_")}
+        renamed = {
+            k.replace("kernel", a): v
+            for a in arguments
+            for k, v in options.items()
+            if k.startswith("kernel_")
+        }
+        return renamed | other
+
+    einsum = "equation" in required
+    without = {"bias_axes": None} if einsum else {"use_bias": False}
+    quantizers = named(QUANTIZERS)
+    if not einsum:
+        every = {**every, "use_bias": True}
+    full = {**named(KEPT), **every, **quantizers, "noise": "combined(0.25, 0.5)"}
     return {
         "plain": Case(cls, required, shape, names),
-        "quantized": Case(cls, {**required, **QUANTIZERS}, shape, names),
+        "quantized": Case(cls, {**required, **quantizers}, shape, names),
         "no-bias": Case(
             cls,
-            {**required, "use_bias": False, "kernel_quantizer": "binary"},
+            {**required, **without, **named({"kernel_quantizer": "binary"})},
             shape,
             [n for n in names if n != "bias"],
         ),
-        "full": Case(cls, {**required, **full}, shape, ["kernel", "bias", *POINT]),
+        "full": Case(cls, {**required, **full}, shape, [*kernels, "bias", *POINT]),
     }
 
 
@@ -75,14 +103,47 @@ def _named(cases: dict[str, dict[str, Case]]) -> dict[str, Case]:
 
 
 _DENSE: dict[str, Any] = {"units": 3}
-_CONV: dict[str, Any] = {"filters": 4, "kernel_size": 2}
-_CONV_EVERY = {
-    "strides": (2, 1),
-    "padding": "same",
-    "data_format": "channels_last",
-    "dilation_rate": (1, 1),
-    "groups": 2,
+_IMAGE = {1: (5, 2), 2: (5, 4, 2), 3: (3, 5, 4, 2)}
+_EINSUM: dict[str, Any] = {
+    "equation": "abc,cd->abd",
+    "output_shape": (3, 3),
+    "bias_axes": "d",
 }
+
+
+def _convolutions() -> dict[str, dict[str, Case]]:
+    """Cases of all convolutions, of every rank."""
+    cases = {}
+    for name, cls in vars(layers).items():
+        family, _, rank_ = name.removeprefix("Noisy").partition("Conv")
+        if not rank_[:1].isdigit():
+            continue
+        rank, transposed = int(rank_[0]), rank_.endswith("Transpose")
+        strides = {1: 2, 2: (2, 1), 3: (2, 1, 1)}[rank]
+        depthwise = family == "QuantDepthwise"
+        every: dict[str, Any] = {
+            "strides": 2 if depthwise or family == "QuantSeparable" else strides,
+            "padding": "same",
+            "data_format": "channels_last",
+            "dilation_rate": (1,) * rank,
+        }
+        required: dict[str, Any] = {"filters": 4, "kernel_size": 2}
+        kernels: tuple[str, ...] = ("kernel",)
+        if depthwise:
+            del required["filters"]
+        if depthwise or family == "QuantSeparable":
+            every["depth_multiplier"] = 2
+        elif transposed:
+            every |= {"strides": 2, "output_padding": 1}
+        else:
+            every["groups"] = 2
+        if family == "QuantSeparable":
+            kernels = ("depthwise_kernel", "pointwise_kernel")
+        argument = "depthwise" if depthwise else "kernel"
+        cases[name] = _weighted(cls, required, _IMAGE[rank], every, kernels, argument)
+    return cases
+
+
 _NORMALIZATION = {
     "axis": 1,
     "momentum": 0.5,
@@ -110,9 +171,10 @@ CASES = _named(
     {
         "QuantDense": _weighted(layers.QuantDense, _DENSE, (3, 4), {}),
         "NoisyQuantDense": _weighted(layers.NoisyQuantDense, _DENSE, (4,), {}),
-        "QuantConv2D": _weighted(layers.QuantConv2D, _CONV, (5, 4, 2), _CONV_EVERY),
-        "NoisyQuantConv2D": _weighted(
-            layers.NoisyQuantConv2D, _CONV, (5, 4, 2), _CONV_EVERY
+        **_convolutions(),
+        "QuantEinsumDense": _weighted(layers.QuantEinsumDense, _EINSUM, (3, 4), {}),
+        "NoisyQuantEinsumDense": _weighted(
+            layers.NoisyQuantEinsumDense, _EINSUM, (3, 4), {}
         ),
         "QuantBatchNormalization": {
             "plain": Case(layers.QuantBatchNormalization, {}, (4,), STATISTICS),

@@ -12,12 +12,9 @@ from .cases import CASES
 from .layer_contract import check_layer
 
 PEERS = {
-    layers.QuantDense: keras.layers.Dense,
-    layers.NoisyQuantDense: keras.layers.Dense,
-    layers.QuantConv2D: keras.layers.Conv2D,
-    layers.NoisyQuantConv2D: keras.layers.Conv2D,
-    layers.QuantBatchNormalization: keras.layers.BatchNormalization,
-    layers.QuantActivation: keras.layers.Activation,
+    cls: getattr(keras.layers, name.removeprefix("Noisy").removeprefix("Quant"))
+    for name, cls in vars(layers).items()
+    if name.removeprefix("Noisy").startswith("Quant") and name != "QuantInput"
 }
 
 
@@ -43,6 +40,7 @@ def test_every_layer_has_a_case():
         known = set().union(*(c.kwargs for c in CASES.values() if c.cls is cls))
         # Of those that LoRA and Keras's own quantization use there is another test.
         known |= {"lora_rank", "lora_alpha", "quantization_config", "kwargs"}
+        known |= {"gptq_unpacked_column_size"}
         assert set(inspect.signature(cls).parameters) <= known
 
 
@@ -58,7 +56,8 @@ def test_signature(cls):
     ]
     assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in own)
     assert ours[-1].kind is inspect.Parameter.VAR_KEYWORD
-    quantizers = [f"{n}_quantizer" for n in ("kernel", "bias", "scale", "offset")]
+    quantized = ("kernel", "bias", "scale", "offset", "depthwise", "pointwise")
+    quantizers = [f"{n}_quantizer" for n in quantized]
     assert {p.name for p in own} <= {*quantizers, "noise"}
     for parameter in own:
         noisy = cls.__name__.startswith("Noisy") and parameter.name == "noise"

@@ -35,7 +35,41 @@ NORMALIZATION = [
     ({"trainable": False}, (5,)),
     ({"renorm": True, "renorm_momentum": 0.9}, (5,)),
 ]
+CONV1D = [
+    ({"filters": 4, "kernel_size": 3, "padding": "causal", "dilation_rate": 2}, (9, 3)),
+    ({"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same"}, (9, 3)),
+    ({"filters": 6, "kernel_size": 2, "groups": 3, "activation": "relu"}, (9, 3)),
+]
+CONV3D = [({"filters": 4, "kernel_size": 2, "strides": 2}, (5, 4, 6, 3))]
+EINSUM = [
+    (
+        {"equation": "abc,cde->abde", "output_shape": (None, 3, 2), "bias_axes": "de"},
+        (4, 5),
+    ),
+    ({"equation": "abc,cd->abd", "output_shape": (None, 3)}, (4, 5)),
+]
+ONCE_EACH = {  # name, arguments
+    "Conv1DTranspose": {"filters": 4, "kernel_size": 3, "strides": 2},
+    "Conv2DTranspose": {"filters": 4, "kernel_size": 3, "strides": 2},
+    "Conv3DTranspose": {"filters": 4, "kernel_size": 2, "padding": "same"},
+    "DepthwiseConv1D": {"kernel_size": 3, "depth_multiplier": 2},
+    "DepthwiseConv2D": {"kernel_size": 3, "strides": 2, "padding": "same"},
+    "SeparableConv1D": {"filters": 4, "kernel_size": 3, "strides": 2},
+    "SeparableConv2D": {"filters": 4, "kernel_size": 3, "activation": "relu"},
+}
 PAIRS = [
+    *[(layers.QuantConv1D, keras.layers.Conv1D, *c) for c in CONV1D],
+    *[(layers.QuantConv3D, keras.layers.Conv3D, *c) for c in CONV3D],
+    *[(layers.QuantEinsumDense, keras.layers.EinsumDense, *c) for c in EINSUM],
+    *[
+        (
+            getattr(layers, f"Quant{name}"),
+            getattr(keras.layers, name),
+            kwargs,
+            (9, 8, 7)[: int(name.partition("Conv")[2][0])] + (3,),
+        )
+        for name, kwargs in ONCE_EACH.items()
+    ],
     *[(layers.QuantDense, keras.layers.Dense, *c) for c in DENSE],
     *[(layers.QuantConv2D, keras.layers.Conv2D, *c) for c in CONV],
     *[

@@ -17,6 +17,8 @@ from kerasqnn.layers import (
 from kerasqnn.noise import Additive
 from kerasqnn.quantizers import Binary, FixedPoint, QuantizedReLU, get
 
+from .cases import CASES
+
 KERNEL = FixedPoint(4, 0, alpha=(0.5, 1.0, 2.0))
 BIAS = FixedPoint(5, 2, rounding="FLOOR")
 RELU = QuantizedReLU(5, 3)
@@ -172,3 +174,39 @@ def test_public_names():
     for cls in (v for v in vars(layers).values() if isinstance(v, type)):
         registered = keras.saving.get_registered_object(f"kerasqnn>{cls.__name__}")
         assert registered is cls
+
+
+WITH_KERNELS = [
+    name
+    for name, case in CASES.items()
+    if name.endswith("-quantized")
+    and {"kernel_quantizer", "depthwise_quantizer"} & set(case.kwargs)
+]
+
+
+@pytest.mark.parametrize("name", WITH_KERNELS)
+def test_keras_with_quantized_weights(name):
+    """The layer is Keras's with each weight quantized by its own quantizer."""
+    case = CASES[name]
+    ours, x = case.make(), case.inputs()
+    peer = getattr(keras.layers, case.cls.__name__.split("Quant")[-1])
+    kept = {k: v for k, v in case.kwargs.items() if not k.endswith("_quantizer")}
+    theirs = peer(**{**kept, "activation": None})
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+    numbers = np.random.default_rng(3)
+    names = [w.name for w in theirs.weights]
+    values = [numbers.normal(0, 1, w.shape).astype(np.float32) for w in theirs.weights]
+    for weight in ours.weights:
+        if weight.name in names:
+            weight.assign(values[names.index(weight.name)])
+    quantized = []
+    for weight, value in zip(names, values, strict=True):
+        argument = f"{weight.removesuffix('_kernel')}_quantizer"
+        if not hasattr(ours, argument):
+            argument = "depthwise_quantizer"
+        quantized.append(getattr(ours, argument).quantize(value))
+        assert np.any(quantized[-1] != value)
+    theirs.set_weights(quantized)
+    expected = ours.activation.quantize(np.asarray(theirs(x)))
+    np.testing.assert_array_equal(np.asarray(ours(x)), expected)
