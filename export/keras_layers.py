@@ -20,16 +20,19 @@ def inline_keras_operation(operation: Operation, builder: Builder) -> None:
     """Convert one Keras layer or activation function with tf2onnx and inline it.
 
     Raises:
-        UnsupportedModelError: If the layer holds kerasqnn quantizers or noise, which
-            would be lost, if the backend is not TensorFlow, or if tf2onnx fails or logs
-            an error.
+        UnsupportedModelError: If the backend is not TensorFlow, or if tf2onnx fails or
+            logs an error.
     """
-    _refuse_quantized(operation)
     model = _convert(operation, builder)
     _inline(model, operation, builder)
 
 
-def _refuse_quantized(operation: Operation) -> None:
+def refuse_quantized(operation: Operation) -> None:
+    """Refuse a layer without a handler that holds quantizers, which would be lost.
+
+    Raises:
+        UnsupportedModelError: If the layer, or one inside it, is a quantized one.
+    """
     layer = operation.attributes.get("operation", operation.attributes.get("function"))
     layers = layer._flatten_layers() if isinstance(layer, keras.Layer) else [layer]
     for inner in layers:

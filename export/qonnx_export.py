@@ -19,7 +19,7 @@ from ..models.noise_control import noise_switched_off
 from .builder import Builder
 from .functions import DOMAIN, DOMAIN_VERSION, OPSET, functions_for
 from .handlers import handler_of
-from .keras_layers import inline_keras_operation
+from .keras_layers import inline_keras_operation, refuse_quantized
 
 _ELEMENT_TYPES = {
     "float32": TensorProto.FLOAT,
@@ -114,6 +114,9 @@ def _build(model: keras.Model, exact: bool) -> tuple[onnx.ModelProto, bool]:
     graph = read_model(model).without_noise()
     arithmetic = analyse(graph)
     reproducible = all(arithmetic.facts[t].reproducible for t in graph.outputs)
+    for operation in graph:
+        if operation.kind != "input" and handler_of(operation.kind) is None:
+            refuse_quantized(operation)
     if exact:
         _require_reproducible(graph, arithmetic)
     builder = Builder(graph, arithmetic)

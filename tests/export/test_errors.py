@@ -13,7 +13,13 @@ from keras import layers as kl
 import kerasqnn
 from kerasqnn.errors import UnsupportedModelError, VerificationError
 from kerasqnn.export import handlers, keras_layers, run_reference
-from kerasqnn.layers import QuantActivation, QuantConv2D, QuantDense, QuantInput
+from kerasqnn.layers import (
+    QuantActivation,
+    QuantConv1D,
+    QuantConv2D,
+    QuantDense,
+    QuantInput,
+)
 from kerasqnn.quantizers import FixedPoint
 
 KERNEL = "quantized_bits(4,0,1)"
@@ -288,10 +294,21 @@ def test_fallback_needs_tensorflow(monkeypatch, tmp_path):
         kerasqnn.export.build_qonnx(model, exact=False)
 
 
-def test_fallback_never_loses_a_quantizer(tmp_path):
-    wrapped = kl.TimeDistributed(QuantDense(2, kernel_quantizer=KERNEL), name="wrapped")
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **name: kl.TimeDistributed(
+            QuantDense(2, kernel_quantizer=KERNEL), **name
+        ),
+        lambda **name: QuantConv1D(2, 2, kernel_quantizer=KERNEL, **name),
+    ],
+)
+def test_fallback_never_loses_a_quantizer(make, exact, tmp_path):
     x = keras.Input((3, 4))
-    model = keras.Model(x, wrapped(QuantInput("quantized_bits(6,1,1)")(x)))
+    layer = make(name="refused")
+    model = keras.Model(x, layer(QuantInput("quantized_bits(6,1,1)")(x)))
     with pytest.raises(UnsupportedModelError, match=r"holds quantizers") as caught:
-        kerasqnn.export_qonnx(model, tmp_path / "m.onnx", exact=False)
-    assert caught.value.layer == "wrapped"
+        kerasqnn.export_qonnx(model, tmp_path / "m.onnx", exact=exact)
+    assert caught.value.layer == "refused"
+    assert not list(tmp_path.iterdir())
