@@ -3,6 +3,16 @@
 from .noise_point import NoisePoint as NoisePoint
 from .quant_activation import QuantActivation as QuantActivation
 from .quant_activation import QuantInput as QuantInput
+from .quant_average_pooling import (
+    NoisyQuantAveragePooling2D as NoisyQuantAveragePooling2D,
+)
+from .quant_average_pooling import (
+    NoisyQuantGlobalAveragePooling2D as NoisyQuantGlobalAveragePooling2D,
+)
+from .quant_average_pooling import QuantAveragePooling2D as QuantAveragePooling2D
+from .quant_average_pooling import (
+    QuantGlobalAveragePooling2D as QuantGlobalAveragePooling2D,
+)
 from .quant_batch_normalization import (
     QuantBatchNormalization as QuantBatchNormalization,
 )

@@ -95,6 +95,11 @@ class QuantizedLayer(keras.layers.Layer):
         """Whether any quantizer argument is set."""
         return any(getattr(self, name) is not None for name in self.quantizer_arguments)
 
+    @property
+    def final_activation(self) -> Any:
+        """The activation or, in layers without one, the output quantizer; or None."""
+        return getattr(self, "activation", getattr(self, "output_quantizer", None))
+
     def _quantized(self, quantizer: Any, value: Any) -> Any:
         value = ops.convert_to_tensor(value)
         return value if quantizer is None else quantizer(value)
@@ -103,7 +108,7 @@ class QuantizedLayer(keras.layers.Layer):
         """Apply noise, then the activation: the order of every kerasqnn layer."""
         if self.noise_point is not None:
             x = self.noise_point(x, training=training)
-        activation = getattr(self, "activation", None)
+        activation = self.final_activation
         return x if activation is None else activation(x)
 
     def quantize(self, mode: Any = None, **kwargs: Any) -> Any:

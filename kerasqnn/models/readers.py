@@ -169,23 +169,35 @@ def _noise_point(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]
     return reading.add("noise", inputs, point=layer)
 
 
-@reads(layers.MaxPooling2D, layers.AveragePooling2D)
+@reads(
+    layers.MaxPooling2D,
+    layers.AveragePooling2D,
+    quant_layers.QuantAveragePooling2D,
+    quant_layers.NoisyQuantAveragePooling2D,
+)
 def _pool2d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     maximum = isinstance(layer, layers.MaxPooling2D)
-    return reading.add(
+    outputs = reading.add(
         "max_pool2d" if maximum else "average_pool2d",
         inputs,
         pool_size=tuple(layer.pool_size),
         strides=tuple(layer.strides),
         padding=layer.padding,
     )
+    return reading.finish(layer, outputs)
 
 
-@reads(layers.GlobalMaxPooling2D, layers.GlobalAveragePooling2D)
+@reads(
+    layers.GlobalMaxPooling2D,
+    layers.GlobalAveragePooling2D,
+    quant_layers.QuantGlobalAveragePooling2D,
+    quant_layers.NoisyQuantGlobalAveragePooling2D,
+)
 def _global_pool2d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     maximum = isinstance(layer, layers.GlobalMaxPooling2D)
     kind = "global_max_pool2d" if maximum else "global_average_pool2d"
-    return reading.add(kind, inputs, keepdims=bool(layer.keepdims))
+    outputs = reading.add(kind, inputs, keepdims=bool(layer.keepdims))
+    return reading.finish(layer, outputs)
 
 
 @reads(layers.Flatten, layers.Reshape)

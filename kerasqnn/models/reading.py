@@ -250,9 +250,10 @@ class Reading:
         point = getattr(layer, "noise_point", None)
         if point is not None:
             outputs = self.add("noise", outputs, part="/noise", point=point)
-        return self.activation(
-            getattr(layer, "activation", None), outputs, "/activation"
+        activation = getattr(
+            layer, "final_activation", getattr(layer, "activation", None)
         )
+        return self.activation(activation, outputs, "/activation")
 
     def activation(
         self, activation: Any, inputs: list[Tensor], part: str

@@ -40,7 +40,7 @@ def test_every_layer_has_a_case():
         known = set().union(*(c.kwargs for c in CASES.values() if c.cls is cls))
         # Of those that LoRA and Keras's own quantization use there is another test.
         known |= {"lora_rank", "lora_alpha", "quantization_config", "kwargs"}
-        known |= {"gptq_unpacked_column_size"}
+        known |= {"gptq_unpacked_column_size", "name"}
         assert set(inspect.signature(cls).parameters) <= known
 
 
@@ -56,7 +56,15 @@ def test_signature(cls):
     ]
     assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in own)
     assert ours[-1].kind is inspect.Parameter.VAR_KEYWORD
-    quantized = ("kernel", "bias", "scale", "offset", "depthwise", "pointwise")
+    quantized = (
+        "kernel",
+        "bias",
+        "scale",
+        "offset",
+        "depthwise",
+        "pointwise",
+        "output",
+    )
     quantizers = [f"{n}_quantizer" for n in quantized]
     assert {p.name for p in own} <= {*quantizers, "noise"}
     for parameter in own:

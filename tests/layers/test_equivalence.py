@@ -1,5 +1,7 @@
 """Without quantizers and noise a layer is Keras's layer, bit for bit."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -54,6 +56,8 @@ ONCE_EACH = {  # name, arguments
     "Conv3DTranspose": {"filters": 4, "kernel_size": 2, "padding": "same"},
     "DepthwiseConv1D": {"kernel_size": 3, "depth_multiplier": 2},
     "DepthwiseConv2D": {"kernel_size": 3, "strides": 2, "padding": "same"},
+    "AveragePooling2D": {"pool_size": 3, "strides": 2, "padding": "same"},
+    "GlobalAveragePooling2D": {},
     "SeparableConv1D": {"filters": 4, "kernel_size": 3, "strides": 2},
     "SeparableConv2D": {"filters": 4, "kernel_size": 3, "activation": "relu"},
 }
@@ -66,7 +70,7 @@ PAIRS = [
             getattr(layers, f"Quant{name}"),
             getattr(keras.layers, name),
             kwargs,
-            (9, 8, 7)[: int(name.partition("Conv")[2][0])] + (3,),
+            (9, 8, 7)[: int(re.search(r"(\d)D", name)[1])] + (3,),
         )
         for name, kwargs in ONCE_EACH.items()
     ],
