@@ -32,8 +32,10 @@ class _Signature:
     """Shows a class Keras's arguments in their order, then quantizers and noise."""
 
     def __get__(self, layer: Any, cls: type[QuantizedLayer]) -> inspect.Signature:
-        if layer is not None or cls is QuantizedLayer:
-            raise AttributeError("__signature__")  # a layer is called as `call` says
+        # A layer is called as `call` says, a class with its own constructor as that.
+        own_constructor = cls.__init__ is not QuantizedLayer.__init__
+        if layer is not None or own_constructor or cls is QuantizedLayer:
+            raise AttributeError("__signature__")
         own = cls.quantizer_arguments
         keyword = inspect.Parameter.KEYWORD_ONLY
         parameters = list(inspect.signature(cls._keras_layer()).parameters.values())

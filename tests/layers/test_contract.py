@@ -72,6 +72,17 @@ def test_signature(cls):
         assert parameter.default == ("additive(0.0)" if noisy else None)
 
 
+def test_signature_of_a_subclass():
+    """A class with its own constructor shows that one."""
+
+    class Doubled(layers.QuantDense):
+        def __init__(self, half, **kwargs):
+            super().__init__(2 * half, **kwargs)
+
+    assert list(inspect.signature(Doubled).parameters) == ["half", "kwargs"]
+    assert Doubled(half=2, kernel_quantizer="binary").units == 4
+
+
 @pytest.mark.parametrize("cls", PEERS, ids=lambda c: c.__name__)
 def test_kind(cls):
     """A layer is an instance of Keras's class, so that Keras's tools know it."""
