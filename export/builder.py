@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..errors import UnsupportedModelError
 from ..models import Arithmetic, Graph, Operation, Parameter, Tensor
-from ..quantizers import Binary, FixedPoint, QuantizedReLU, Quantizer, Ternary
+from ..quantizers import Binary, FixedPoint, QuantizedReLU, Ternary, UniformQuantizer
 from .functions import DOMAIN
 
 CHANNELS_LAST, CHANNELS_FIRST = "channels_last", "channels_first"
@@ -121,7 +121,7 @@ class Builder:
         return self._quant(value, step, quantizer, "ROUND", f"{full}/quant")
 
     def quantize(
-        self, value: str, quantizer: Quantizer, operation: Operation, shape: Any
+        self, value: str, quantizer: UniformQuantizer, operation: Operation, shape: Any
     ) -> str:
         """Append an activation quantizer; vectors in it are reshaped to `shape`."""
 
@@ -167,7 +167,12 @@ class Builder:
         )
 
     def _quant(
-        self, value: str, step: Any, quantizer: Quantizer, rounding: str, name: str
+        self,
+        value: str,
+        step: Any,
+        quantizer: UniformQuantizer,
+        rounding: str,
+        name: str,
     ) -> str:
         narrow = quantizer.signed and quantizer.code_min == -quantizer.code_max
         inputs = [

@@ -10,14 +10,15 @@ from keras import ops
 
 from .. import noise as noises
 from .. import quantizers
-from ..quantizers.parsing import is_quantizer_string
+from ..quantizers.parsing import AnyQuantizer, is_quantizer_string
 from .noise_point import NoisePoint
 
 
 def get_activation(identifier: Any) -> Any:
     """Return a Keras activation function, or a quantizer where one is named."""
     if (
-        is_quantizer_string(identifier)
+        isinstance(identifier, AnyQuantizer)
+        or is_quantizer_string(identifier)
         or type(identifier).__module__.partition(".")[0] == "qkeras"
         or (
             isinstance(identifier, dict)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..quantizers import FixedPoint, Quantizer
+from ..quantizers import FixedPoint, UniformQuantizer
 from .graph import Operation, Tensor
 from .grids import FLOAT32_BITS, Facts, Grid, bits_needed, exponent_of_lsb
 
@@ -59,7 +59,7 @@ def no_grid(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outco
 
 @_rule("quantize")
 def _quantize(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcome:
-    quantizer: Quantizer = operation.attributes["quantizer"]
+    quantizer: UniformQuantizer = operation.attributes["quantizer"]
     (given,) = inputs
     if not quantizer.is_power_of_two:
         return _derive(inputs, None), None
@@ -74,7 +74,7 @@ def _quantize(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Out
     return _derive(inputs, Grid(step, low, high), faithful=faithful), None
 
 
-def _rounds_exactly(quantizer: Quantizer, grid: Grid | None) -> bool:
+def _rounds_exactly(quantizer: UniformQuantizer, grid: Grid | None) -> bool:
     """Whether float32 holds what a quantizer adds before it rounds or wraps."""
     if grid is None or not isinstance(quantizer, FixedPoint):
         return True
@@ -93,7 +93,7 @@ def _rounds_exactly(quantizer: Quantizer, grid: Grid | None) -> bool:
     return bits_needed(magnitude + sum(added), finest) <= FLOAT32_BITS
 
 
-def _may_wrap(quantizer: Quantizer) -> bool:
+def _may_wrap(quantizer: UniformQuantizer) -> bool:
     return isinstance(quantizer, FixedPoint) and quantizer.overflow == "WRAP"
 
 

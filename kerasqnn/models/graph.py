@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..quantizers import Quantizer
+from ..quantizers import UniformQuantizer
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Parameter:
     """
 
     value: np.ndarray
-    quantizer: Quantizer | None = None
+    quantizer: UniformQuantizer | None = None
 
 
 @dataclass(frozen=True)

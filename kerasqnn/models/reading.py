@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops, tree
 
 from ..errors import UnsupportedModelError
-from ..quantizers import Quantizer
+from ..quantizers import Quantizer, StatefulQuantizer, UniformQuantizer
 from .graph import Graph, Operation, Parameter, Tensor
 from .readers import reader_of
 
@@ -259,10 +259,15 @@ class Reading:
         self, activation: Any, inputs: list[Tensor], part: str
     ) -> list[Tensor]:
         """Append an activation function or quantizer."""
+        if isinstance(activation, (Quantizer, StatefulQuantizer)):
+            *functions, last = activation.stages()
+            for function in functions:
+                inputs = self.activation(function, inputs, f"{part}/function")
+            if isinstance(last, UniformQuantizer):
+                return self.add("quantize", inputs, part=part, quantizer=last)
+            activation = last
         if activation is None or activation is keras.activations.linear:
             return inputs
-        if isinstance(activation, Quantizer):
-            return self.add("quantize", inputs, part=part, quantizer=activation)
         if activation is keras.activations.relu:
             return self.add("relu", inputs, part=part)
         if activation is keras.activations.softmax:

@@ -1,4 +1,4 @@
-"""Quantizers: immutable value objects that map real tensors onto a uniform grid."""
+"""Quantizers: what maps real tensors onto the numbers that hardware holds."""
 
 from .binary import Binary as Binary
 from .binary import Ternary as Ternary
@@ -12,4 +12,6 @@ from .qkeras_names import quantized_bits as quantized_bits
 from .qkeras_names import quantized_relu as quantized_relu
 from .qkeras_names import ternary as ternary
 from .quantizer import Quantizer as Quantizer
+from .quantizer import UniformQuantizer as UniformQuantizer
 from .rounding import ROUNDING_MODES as ROUNDING_MODES
+from .stateful import StatefulQuantizer as StatefulQuantizer

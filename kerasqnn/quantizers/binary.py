@@ -9,12 +9,12 @@ from keras import ops
 from keras.saving import register_keras_serializable
 
 from ..errors import unknown_name
-from .quantizer import Quantizer, Scale, are_normal, check_scale, constant
+from .quantizer import Scale, UniformQuantizer, are_normal, check_scale, constant
 
 GRADIENTS = ("identity", "tanh")
 
 
-class _SignQuantizer(Quantizer):
+class _SignQuantizer(UniformQuantizer):
     """What `Binary` and `Ternary` share: a scale `alpha` and the choice of gradient."""
 
     alpha: Scale

@@ -10,8 +10,8 @@ from keras.saving import register_keras_serializable
 
 from ..errors import unknown_name
 from .quantizer import (
-    Quantizer,
     Scale,
+    UniformQuantizer,
     all_powers_of_two,
     are_normal,
     check_int,
@@ -26,7 +26,7 @@ _WRAP_LIMIT = 2.0**126
 
 
 @register_keras_serializable(package="kerasqnn")
-class FixedPoint(Quantizer):
+class FixedPoint(UniformQuantizer):
     """Fixed-point numbers of `bits` bits, of which `integer` stand before the point.
 
     Formula, in float32, with `step = scale * 2^(integer - bits + signed)`:

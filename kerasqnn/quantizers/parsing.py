@@ -15,8 +15,11 @@ from . import qkeras_names
 from .binary import Binary, Ternary
 from .fixed_point import FixedPoint, QuantizedReLU
 from .quantizer import Quantizer
+from .stateful import StatefulQuantizer
 
-_FACTORIES: dict[str, Callable[..., Quantizer]] = {
+AnyQuantizer = Quantizer | StatefulQuantizer
+
+_FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "FixedPoint": FixedPoint,
     "QuantizedReLU": QuantizedReLU,
     "Binary": Binary,
@@ -28,13 +31,13 @@ _FACTORIES: dict[str, Callable[..., Quantizer]] = {
 }
 
 
-def get(identifier: Any) -> Quantizer | None:
+def get(identifier: Any) -> AnyQuantizer | None:
     """Return the quantizer that `identifier` names.
 
     Args:
-        identifier: None, a `Quantizer`, a string such as `"quantized_bits(4,0,1)"` or
-            a quantizer's `repr`, a Keras configuration dictionary, or a `qkeras`
-            quantizer object.
+        identifier: None, a `Quantizer` or `StatefulQuantizer`, a string such as
+            `"quantized_bits(4,0,1)"` or a quantizer's `repr`, a Keras configuration
+            dictionary, or a `qkeras` quantizer object.
 
     Returns:
         The quantizer, or None for None.
@@ -49,7 +52,7 @@ def get(identifier: Any) -> Quantizer | None:
     >>> quantizers.get("quantized_relu(4, 2)")
     QuantizedReLU(bits=4, integer=2, rounding='ROUND')
     """
-    if identifier is None or isinstance(identifier, Quantizer):
+    if identifier is None or isinstance(identifier, AnyQuantizer):
         return identifier
     if isinstance(identifier, str):
         return _from_string(identifier)
@@ -70,24 +73,24 @@ def is_quantizer_string(identifier: Any) -> bool:
     return isinstance(identifier, str) and name in _FACTORIES
 
 
-def serialize(quantizer: Quantizer | None) -> dict[str, Any] | None:
+def serialize(quantizer: AnyQuantizer | None) -> dict[str, Any] | None:
     """Return the Keras configuration of a quantizer, or None for None."""
     if quantizer is None:
         return None
     return keras.saving.serialize_keras_object(quantizer)
 
 
-def deserialize(config: dict[str, Any]) -> Quantizer:
+def deserialize(config: dict[str, Any]) -> AnyQuantizer:
     """Return the quantizer of a Keras configuration, or raise TypeError."""
     quantizer = keras.saving.deserialize_keras_object(config)
-    if not isinstance(quantizer, Quantizer):
+    if not isinstance(quantizer, AnyQuantizer):
         raise TypeError(
             f"The configuration is not a kerasqnn quantizer's. Received: {config!r}"
         )
     return quantizer
 
 
-def _from_string(text: str) -> Quantizer:
+def _from_string(text: str) -> AnyQuantizer:
     name, positional, named = parse_call(text, "quantized_bits(4,0,1)")
     if name not in _FACTORIES:
         raise ValueError(unknown_name("quantizer", name, _FACTORIES))
@@ -97,7 +100,7 @@ def _from_string(text: str) -> Quantizer:
         raise ValueError(f"{error}. Received: {text!r}") from None
 
 
-def _from_qkeras(quantizer: Any) -> Quantizer:
+def _from_qkeras(quantizer: Any) -> AnyQuantizer:
     name = type(quantizer).__name__
     qkeras_classes = [n for n in _FACTORIES if n[0].islower()]
     if name not in qkeras_classes:

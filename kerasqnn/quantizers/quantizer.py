@@ -16,7 +16,7 @@ _TINY = np.finfo(np.float32).tiny  # smallest normal number
 
 
 class Quantizer(ValueObject):
-    """Maps real numbers onto the grid `value = code * step`, code an integer.
+    """Maps real numbers onto a finite set of them.
 
     A quantizer is an immutable value object: it compares by value, can be hashed, has
     a `repr` that `kerasqnn.quantizers.get` reads back, and holds no state. Calling it
@@ -24,29 +24,11 @@ class Quantizer(ValueObject):
     `quantize` does the same to a numpy array, with the same float32 arithmetic and so
     the same bits (the sign of a zero aside).
 
-    Shapes: `step` (and with it `min` and `max`) is a scalar, or a vector that runs
-    along the last axis of the quantized tensor (per-channel scale).
+    Attributes:
+        bits: Bit width of a code, sign included.
     """
 
     bits: int
-    signed: bool
-
-    # -- what a subclass says about its grid -------------------------------------------
-
-    @property
-    @abstractmethod
-    def step(self) -> np.ndarray:
-        """Distance between neighbouring values, float32, `()` or `(channels,)`."""
-
-    @property
-    @abstractmethod
-    def code_min(self) -> int:
-        """Smallest code."""
-
-    @property
-    @abstractmethod
-    def code_max(self) -> int:
-        """Largest code."""
 
     @abstractmethod
     def _forward(self, xp: Any, x: Any) -> Any:
@@ -56,22 +38,24 @@ class Quantizer(ValueObject):
     def _gradient(self, x: Any, upstream: Any) -> Any:
         """Return the gradient with respect to `x`."""
 
-    # -- what follows from it ----------------------------------------------------------
+    @abstractmethod
+    def fixed(self, values: Any = None) -> UniformQuantizer | None:
+        """Return the grid that quantizes `values` just as this quantizer does.
 
-    @property
-    def min(self) -> np.ndarray:
-        """Smallest value, float32, with the shape of `step`."""
-        return np.float32(self.code_min) * self.step
+        Export and hardware see only such grids. With one, `fixed(values)` gives the
+        bits of `self.quantize(values)` when it quantizes `values`.
 
-    @property
-    def max(self) -> np.ndarray:
-        """Largest value, float32, with the shape of `step`."""
-        return np.float32(self.code_max) * self.step
+        Args:
+            values: The weights to quantize, or None for an activation, whose values
+                are not known.
 
-    @property
-    def is_power_of_two(self) -> bool:
-        """Whether every step is a power of two, so that fixed-point hardware has it."""
-        return all_powers_of_two(self.step)
+        Returns:
+            The grid, or None where no single grid serves.
+        """
+
+    def stages(self) -> tuple[Any, ...]:
+        """Return what an activation does, as functions and grids one after another."""
+        return (self.fixed() or self,)
 
     def __call__(self, x: Any) -> Any:
         """Quantize a tensor of any shape; differentiable.
@@ -105,6 +89,57 @@ class Quantizer(ValueObject):
             zero = np.abs(array) < _TINY
             values = self._forward(np, np.where(zero, np.float32(0), array))
         return np.asarray(values, dtype=np.float32)
+
+
+class UniformQuantizer(Quantizer):
+    """Maps real numbers onto the grid `value = code * step`, code an integer.
+
+    Shapes: `step` (and with it `min` and `max`) is a scalar, or a vector that runs
+    along the last axis of the quantized tensor (per-channel scale).
+
+    Attributes:
+        signed: Whether there are negative codes.
+    """
+
+    signed: bool
+
+    # -- what a subclass says about its grid -------------------------------------------
+
+    @property
+    @abstractmethod
+    def step(self) -> np.ndarray:
+        """Distance between neighbouring values, float32, `()` or `(channels,)`."""
+
+    @property
+    @abstractmethod
+    def code_min(self) -> int:
+        """Smallest code."""
+
+    @property
+    @abstractmethod
+    def code_max(self) -> int:
+        """Largest code."""
+
+    # -- what follows from it ----------------------------------------------------------
+
+    @property
+    def min(self) -> np.ndarray:
+        """Smallest value, float32, with the shape of `step`."""
+        return np.float32(self.code_min) * self.step
+
+    @property
+    def max(self) -> np.ndarray:
+        """Largest value, float32, with the shape of `step`."""
+        return np.float32(self.code_max) * self.step
+
+    @property
+    def is_power_of_two(self) -> bool:
+        """Whether every step is a power of two, so that fixed-point hardware has it."""
+        return all_powers_of_two(self.step)
+
+    def fixed(self, values: Any = None) -> UniformQuantizer:
+        """Return this quantizer: its grid is the same for all values."""
+        return self
 
     def codes(self, x: Any) -> np.ndarray:
         """Return the integer codes of `quantize(x)`, int64, with `x`'s shape."""

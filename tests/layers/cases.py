@@ -2,100 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from kerasqnn import layers
 from kerasqnn.layers import NoisePoint
 from kerasqnn.quantizers import FixedPoint
 
-KEPT = {  # arguments of Keras, none of them at its default
-    "kernel_initializer": "he_normal",
-    "bias_initializer": "ones",
-    "kernel_regularizer": "l1",
-    "bias_regularizer": "l2",
-    "activity_regularizer": "l2",
-    "kernel_constraint": "max_norm",
-    "bias_constraint": "non_neg",
-}
-QUANTIZERS = {
-    "kernel_quantizer": "quantized_bits(4,0,1)",
-    "bias_quantizer": FixedPoint(6, 2, rounding="FLOOR"),
-    "activation": "quantized_relu(6,3)",
-}
-POINT = ["level", "on_in_training", "on_in_inference"]
-STATISTICS = ["gamma", "beta", "moving_mean", "moving_variance"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A layer's class, its arguments, the shape of its input, its weights' names."""
-
-    cls: type
-    kwargs: dict[str, Any]
-    shape: tuple[int, ...]
-    weights: list[str]
-
-    def make(self, **options: Any) -> Any:
-        """Return the layer."""
-        return self.cls(**self.kwargs, **options)
-
-    def inputs(self) -> np.ndarray:
-        """Return numbers on a coarse grid."""
-        numbers = np.random.default_rng(1).normal(0, 1.5, (5, *self.shape))
-        return (np.rint(numbers * 8) / 8).astype(np.float32)
-
-
-def _weighted(
-    cls: type,
-    required: dict[str, Any],
-    shape: tuple[int, ...],
-    every: dict[str, Any],
-    kernels: tuple[str, ...] = ("kernel",),
-    argument: str = "kernel",
-) -> dict[str, Case]:
-    """Cases of a layer with kernels of these names and a bias.
-
-    Its arguments about kernels are called after `argument`, in a separable layer after
-    the kernels.
-    """
-    noisy = cls.__name__.startswith("Noisy")
-    names = [*kernels, "bias", *(POINT if noisy else [])]
-    arguments = (
-        (argument,)
-        if len(kernels) == 1
-        else tuple(k.removesuffix("_kernel") for k in kernels)
-    )
-
-    def named(options: dict[str, Any]) -> dict[str, Any]:
-        other = {k: v for k, v in options.items() if not k.startswith("kernel_")}
-        renamed = {
-            k.replace("kernel", a): v
-            for a in arguments
-            for k, v in options.items()
-            if k.startswith("kernel_")
-        }
-        return renamed | other
-
-    einsum = "equation" in required
-    without = {"bias_axes": None} if einsum else {"use_bias": False}
-    quantizers = named(QUANTIZERS)
-    if not einsum:
-        every = {**every, "use_bias": True}
-    full = {**named(KEPT), **every, **quantizers, "noise": "combined(0.25, 0.5)"}
-    return {
-        "plain": Case(cls, required, shape, names),
-        "quantized": Case(cls, {**required, **quantizers}, shape, names),
-        "no-bias": Case(
-            cls,
-            {**required, **without, **named({"kernel_quantizer": "binary"})},
-            shape,
-            [n for n in names if n != "bias"],
-        ),
-        "full": Case(cls, {**required, **full}, shape, [*kernels, "bias", *POINT]),
-    }
+from .case import POINT, STATISTICS, Case, weighted
 
 
 def _named(cases: dict[str, dict[str, Case]]) -> dict[str, Case]:
@@ -140,7 +53,7 @@ def _convolutions() -> dict[str, dict[str, Case]]:
         if family == "QuantSeparable":
             kernels = ("depthwise_kernel", "pointwise_kernel")
         argument = "depthwise" if depthwise else "kernel"
-        cases[name] = _weighted(cls, required, _IMAGE[rank], every, kernels, argument)
+        cases[name] = weighted(cls, required, _IMAGE[rank], every, kernels, argument)
     return cases
 
 
@@ -191,16 +104,16 @@ _NORMALIZATION = {
 
 CASES = _named(
     {
-        "QuantDense": _weighted(layers.QuantDense, _DENSE, (3, 4), {}),
-        "NoisyQuantDense": _weighted(layers.NoisyQuantDense, _DENSE, (4,), {}),
+        "QuantDense": weighted(layers.QuantDense, _DENSE, (3, 4), {}),
+        "NoisyQuantDense": weighted(layers.NoisyQuantDense, _DENSE, (4,), {}),
         **_convolutions(),
         **{
             n: _pooling(getattr(layers, n), _GLOBAL_POOL if "Global" in n else _POOL)
             for k in ("AveragePooling2D", "GlobalAveragePooling2D")
             for n in (f"Quant{k}", f"NoisyQuant{k}")
         },
-        "QuantEinsumDense": _weighted(layers.QuantEinsumDense, _EINSUM, (3, 4), {}),
-        "NoisyQuantEinsumDense": _weighted(
+        "QuantEinsumDense": weighted(layers.QuantEinsumDense, _EINSUM, (3, 4), {}),
+        "NoisyQuantEinsumDense": weighted(
             layers.NoisyQuantEinsumDense, _EINSUM, (3, 4), {}
         ),
         "QuantBatchNormalization": {

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...models import Arithmetic, Graph, Grid, Operation, analyse, read_model
-from ...quantizers import FixedPoint, Quantizer
+from ...quantizers import FixedPoint, UniformQuantizer
 
 _CUT = "Left out the final softmax"
 
@@ -29,7 +29,7 @@ class HardwareModel:
     graph: Graph
     chip: Graph
     arithmetic: Arithmetic
-    input_quantizers: dict[str, Quantizer]
+    input_quantizers: dict[str, UniformQuantizer]
     notes: tuple[str, ...]
 
     @property
@@ -87,7 +87,7 @@ def _is_final(operation: Operation, graph: Graph) -> bool:
     return operation.output in graph.outputs and not graph.consumers(operation.output)
 
 
-def _input_quantizer(tensor: str, graph: Graph) -> Quantizer:
+def _input_quantizer(tensor: str, graph: Graph) -> UniformQuantizer:
     readers = graph.consumers(tensor)
     hint = (
         "Put one QuantInput right after the input, such as "
@@ -116,7 +116,7 @@ def _idle_quantizers(graph: Graph, arithmetic: Arithmetic) -> list[str]:
     idle = []
     for operation in graph.of_kind("quantize"):
         grid = arithmetic.facts[operation.input].grid
-        quantizer: Quantizer = operation.attributes["quantizer"]
+        quantizer: UniformQuantizer = operation.attributes["quantizer"]
         if (
             grid is None
             or not isinstance(quantizer, FixedPoint)

@@ -1,0 +1,46 @@
+"""Readers of normalizations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import layers, ops
+
+from ... import layers as quant_layers
+from ..graph import Parameter, Tensor
+from .registry import reads
+
+
+@reads(layers.BatchNormalization, quant_layers.QuantBatchNormalization)
+def _batch_normalization(
+    layer: Any, inputs: list[Tensor], reading: Any
+) -> list[Tensor]:
+    if getattr(layer, "is_quantized", False):
+        scale, offset = layer.inference_scale_and_offset()
+        weights = {
+            "scale": Parameter(scale, layer.scale_quantizer),
+            "offset": Parameter(offset, layer.offset_quantizer),
+        }
+    else:
+        scale, offset = _keras_scale_and_offset(layer)
+        weights = {"scale": Parameter(scale), "offset": Parameter(offset)}
+    rank = len(inputs[0].shape)
+    outputs = reading.add(
+        "scale_offset", inputs, weights=weights, axis=layer.axis % rank
+    )
+    return reading.finish(layer, outputs)
+
+
+def _keras_scale_and_offset(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    # The operations of Keras's own inference, on the backend, so that the last bit
+    # agrees: numpy's reciprocal square root rounds differently.
+    scale = ops.rsqrt(ops.add(layer.moving_variance, layer.epsilon))
+    if layer.scale:
+        scale = ops.multiply(scale, layer.gamma)
+    offset = ops.multiply(layer.moving_mean, scale)
+    offset = ops.subtract(layer.beta, offset) if layer.center else ops.negative(offset)
+    return (
+        np.asarray(ops.convert_to_numpy(scale), np.float32),
+        np.asarray(ops.convert_to_numpy(offset), np.float32),
+    )
