@@ -2,6 +2,8 @@
 
 from .binary import Binary as Binary
 from .binary import Ternary as Ternary
+from .calibration import Calibration as Calibration
+from .calibration import calibrate as calibrate
 from .fixed_point import FixedPoint as FixedPoint
 from .fixed_point import QuantizedReLU as QuantizedReLU
 from .parsing import deserialize as deserialize
