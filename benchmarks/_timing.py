@@ -18,7 +18,9 @@ from typing import Any
 
 import kerasqnn
 
-_PACKAGES = "keras tensorflow qkeras-v3 onnx onnxruntime qonnx tf2onnx numpy".split()
+_PACKAGES = (
+    "keras tensorflow qkeras-v3 HGQ2 onnx onnxruntime qonnx tf2onnx numpy"
+).split()
 
 
 @dataclass

@@ -1,9 +1,9 @@
-"""The main road: training and inference, export, and running the exported file.
+"""The main road after training: export, and running the exported file.
 
-Every time is that of one call: a training or inference step of 64 samples, one export,
-one run of a file. The contenders of a table take turns within one process. "CPU ms" is
-the CPU time of the whole process (all threads), "wall ms" the time on the clock; both
-are medians over the rounds, ratios are medians of the ratios within a round.
+Every time is that of one call: one export, one run of a file. The contenders of a table
+take turns within one process. "CPU ms" is the CPU time of the whole process (all
+threads), "wall ms" the time on the clock; both are medians over the rounds, ratios are
+medians of the ratios within a round.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import onnxruntime
+from _networks import DESCRIPTIONS, SHAPES, data, float_twin, quantized
 from _timing import (
     Table,
     arguments,
@@ -30,158 +30,15 @@ from _timing import (
 )
 
 import kerasqnn
-from kerasqnn import layers as qnn
 from kerasqnn.export import QONNXSession
-from kerasqnn.noise import Additive
-
-WEIGHT, ACTIVATION = "quantized_bits(4,0,1,alpha=1)", "quantized_relu(4,2)"
-SHAPES = {"MLP": (16,), "CNN": (32, 32, 3)}
-DESCRIPTIONS = {
-    "MLP": "MLP 16-64-32-32-5",
-    "CNN": "CNN conv16-pool-conv32-pool-dense64-dense10 on 32x32x3",
-}
-CLASSES = {"MLP": 5, "CNN": 10}
-BATCH = 64
-KERAS, QKERAS = "Keras", "qkeras-v3"
-
-
-# -- the models ------------------------------------------------------------------------
-
-
-def network(kind: str, conv: Callable, dense: Callable, *first: Any) -> keras.Model:
-    """One of the two networks; `conv(n, relu)` and `dense(n, relu)` return layers."""
-    if kind == "MLP":
-        hidden = [layer for n in (64, 32, 32) for layer in dense(n, True)]
-    else:
-        hidden = []
-        for filters in (16, 32):
-            hidden += [*conv(filters, True), keras.layers.MaxPooling2D()]
-        hidden += [keras.layers.Flatten(), *dense(64, True)]
-    model = keras.Sequential(
-        [keras.Input(SHAPES[kind]), *first, *hidden, *dense(CLASSES[kind], False)]
-    )
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model
-
-
-def float_twin(kind: str) -> keras.Model:
-    def activation(relu: bool) -> dict[str, Any]:
-        return {"activation": "relu" if relu else None}
-
-    return network(
-        kind,
-        lambda n, relu: [keras.layers.Conv2D(n, 3, padding="same", **activation(relu))],
-        lambda n, relu: [keras.layers.Dense(n, **activation(relu))],
-    )
-
-
-def quantized(kind: str, noise: Any = None, *first: Any) -> keras.Model:
-    """The kerasqnn network; with noise points if `noise` is given."""
-    conv, dense = qnn.QuantConv2D, qnn.QuantDense
-    extra = {"kernel_quantizer": WEIGHT, "bias_quantizer": WEIGHT}
-    if noise is not None:
-        conv, dense = qnn.NoisyQuantConv2D, qnn.NoisyQuantDense
-        extra["noise"] = noise
-
-    def activation(relu: bool) -> dict[str, Any]:
-        return {"activation": ACTIVATION if relu else None}
-
-    return network(
-        kind,
-        lambda n, relu: [conv(n, 3, padding="same", **activation(relu), **extra)],
-        lambda n, relu: [dense(n, **activation(relu), **extra)],
-        *first,
-    )
-
-
-def qkeras_network(kind: str) -> keras.Model:
-    import qkeras
-
-    def weights() -> dict[str, Any]:
-        # alpha=None would become "auto_po2", another quantizer.
-        return {
-            name: qkeras.quantized_bits(4, 0, 1, alpha=1.0)
-            for name in ("kernel_quantizer", "bias_quantizer")
-        }
-
-    def activation(relu: bool) -> list[Any]:
-        return [qkeras.QActivation(qkeras.quantized_relu(4, 2))] if relu else []
-
-    return network(
-        kind,
-        lambda n, relu: [
-            qkeras.QConv2D(n, (3, 3), padding="same", **weights()),
-            *activation(relu),
-        ],
-        lambda n, relu: [qkeras.QDense(n, **weights()), *activation(relu)],
-    )
-
-
-def contenders(kind: str) -> dict[str, keras.Model]:
-    """All models of a kind, with the same weights."""
-    models = {
-        KERAS: float_twin(kind),
-        "kerasqnn": quantized(kind),
-        "kerasqnn, noise points off": quantized(kind, Additive(0.0, when="always")),
-        "kerasqnn, noise points on": quantized(kind, Additive(0.1, when="always")),
-    }
-    try:
-        models[QKERAS] = qkeras_network(kind)
-    except ImportError as error:
-        print(f"\n{QKERAS} is left out: {error}")
-    for model in models.values():
-        for own, given in zip(
-            model.trainable_variables, models[KERAS].trainable_variables, strict=True
-        ):
-            own.assign(given)
-    return models
-
-
-def data(kind: str, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((samples, *SHAPES[kind])).astype(np.float32)
-    return x, rng.integers(0, CLASSES[kind], samples)
-
+from kerasqnn.layers import QuantInput
 
 # -- the tables ------------------------------------------------------------------------
 
 
-def steps(kind: str, quick: bool) -> list[Table]:
-    """Training and inference steps, by the function of `fit` and `predict_on_batch`."""
-    import tensorflow as tf
-
-    models = contenders(kind)
-    x, y = data(kind, BATCH)
-    outputs = {name: model.predict(x, verbose=0) for name, model in models.items()}
-    calls = {"MLP": 200, "CNN": 10}[kind] // (4 if quick else 1)
-    rounds = 3 if quick else 5
-    batches = tf.data.Dataset.from_tensors((x, y)).repeat()
-    training, inference = {}, {}
-    for name, model in models.items():
-        model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)
-        training[name] = partial(model.train_function, iter(batches))
-        inference[name] = partial(model.predict_on_batch, x)
-    text = f"{DESCRIPTIONS[kind]}, batch {BATCH}"
-    tables = [
-        Table(
-            f"{step} step: {text}",
-            measure(functions, calls=calls, rounds=rounds),
-            (KERAS, QKERAS),
-        )
-        for step, functions in (("Training", training), ("Inference", inference))
-    ]
-    if QKERAS in outputs:
-        difference = np.max(np.abs(outputs["kerasqnn"] - outputs[QKERAS]))
-        tables[0].notes.append(
-            f"With equal weights the outputs of kerasqnn and {QKERAS} differ by at "
-            f"most {difference:.2g}."
-        )
-    return tables
-
-
 def exportable(kind: str) -> keras.Model:
     """The network behind an input grid, without which a float input is not exact."""
-    return quantized(kind, None, qnn.QuantInput("quantized_bits(8,3)"))
+    return quantized(kind, None, QuantInput("quantized_bits(8,3)"))
 
 
 def export(kind: str, quick: bool, folder: Path) -> Table:
@@ -287,8 +144,6 @@ def main() -> None:
         tables.extend(made)
 
     keras.utils.set_random_seed(0)
-    for kind in SHAPES:
-        show(*steps(kind, options.quick))
     with tempfile.TemporaryDirectory() as folder:
         for kind in SHAPES:
             show(export(kind, options.quick, Path(folder)))
