@@ -1,4 +1,4 @@
-"""Fixed-point quantizers: `FixedPoint` and `QuantizedReLU`."""
+"""Fixed-point quantizers: `FixedPoint`, `QuantizedReLU` and `QuantizedLinear`."""
 
 from __future__ import annotations
 
@@ -220,7 +220,8 @@ class QuantizedReLU(FixedPoint):
 
     def _gradient(self, x: Any, upstream: Any) -> Any:
         inside = ops.logical_and(x > 0, x <= constant(ops, self.max, x))
-        return ops.where(inside, upstream, ops.zeros_like(upstream))
+        # A product: TensorFlow's `where` takes twice its time on a CPU.
+        return upstream * ops.cast(inside, upstream.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
@@ -228,4 +229,60 @@ class QuantizedReLU(FixedPoint):
             "bits": self.bits,
             "integer": self.integer,
             "rounding": self.rounding,
+        }
+
+
+@register_keras_serializable(package="kerasqnn")
+class QuantizedLinear(FixedPoint):
+    """Fixed point whose gradient ends at the range, as QKeras's `quantized_linear`.
+
+    Formula, with `step = scale * 2^(integer - bits + signed)`:
+
+        y = step * round(clip(x / step, code_min, code_max))
+
+    Gradient: 1 where `code_min <= x / step <= code_max`, 0 elsewhere.
+
+    Args:
+        bits: Bit width, sign included, 1 to 24, from 2 if signed.
+        integer: Bits before the binary point, sign excluded; may be negative.
+        signed: Whether there are negative codes.
+        symmetric: Whether the smallest signed code is left out.
+        scale: Positive number, or one a channel of the last axis, that scales the grid.
+
+    Example:
+
+    >>> from kerasqnn.quantizers import QuantizedLinear
+    >>> QuantizedLinear(3, 1).quantize([-5.0, 0.3, 1.25]).tolist()
+    [-1.5, 0.5, 1.0]
+    """
+
+    symmetric: bool
+
+    def __init__(
+        self,
+        bits: int,
+        integer: int = 0,
+        *,
+        signed: bool = True,
+        symmetric: bool = True,
+        scale: Any = 1.0,
+    ) -> None:
+        overflow = "SAT_SYM" if signed and symmetric else "SAT"
+        super().__init__(bits, integer, signed=signed, overflow=overflow, scale=scale)
+        self._set(symmetric=bool(symmetric))
+
+    def _gradient(self, x: Any, upstream: Any) -> Any:
+        codes = x / opaque(ops, self.grid_step, x)
+        inside = ops.logical_and(codes >= self.code_min, codes <= self.code_max)
+        # A product: TensorFlow's `where` takes twice its time on a CPU.
+        return upstream * ops.cast(inside, upstream.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {
+            "bits": self.bits,
+            "integer": self.integer,
+            "signed": self.signed,
+            "symmetric": self.symmetric,
+            "scale": self.scale,
         }
