@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import keras
@@ -10,6 +12,7 @@ from keras import ops
 
 from .. import noise as noises
 from .. import quantizers
+from ..quantizers import StatefulQuantizer
 from ..quantizers.parsing import AnyQuantizer, is_quantizer_string
 from .noise_point import NoisePoint
 
@@ -29,6 +32,23 @@ def get_activation(identifier: Any) -> Any:
     return keras.activations.get(identifier)
 
 
+def build_quantizer(
+    quantizer: StatefulQuantizer, shape: Any, layer: Any, argument: str
+) -> None:
+    """Build a quantizer that has variables for the layer that holds it.
+
+    Raises:
+        ValueError: If it has been built: it belongs to another layer.
+    """
+    if quantizer.built:
+        raise ValueError(
+            f"Layer {layer.name!r} cannot share the quantizer {quantizer.name!r}, which "
+            "has variables: what it learns belongs to one tensor. Give each argument "
+            f"a quantizer of its own, or a string. Received: {argument}={quantizer!r}"
+        )
+    quantizer.build(tuple(shape))
+
+
 class _Signature:
     """Shows a class Keras's arguments in their order, then quantizers and noise."""
 
@@ -43,11 +63,33 @@ class _Signature:
         return inspect.Signature(
             [
                 *parameters[:-1],
+                *(
+                    inspect.Parameter(name, keyword, default=default)
+                    for name, default in cls.option_defaults.items()
+                ),
                 *(inspect.Parameter(name, keyword, default=None) for name in own),
                 inspect.Parameter("noise", keyword, default=cls.default_noise),
                 parameters[-1],
             ]
         )
+
+
+class _Build:
+    """Keras's `build` with its own arguments, and then that of the quantizers."""
+
+    def __get__(self, layer: Any, cls: type[QuantizedLayer]) -> Any:
+        if layer is None:
+            return self
+        build: Callable[..., None] = super(QuantizedLayer, layer).build
+
+        @wraps(build)
+        def build_with_quantizers(*args: Any, **kwargs: Any) -> None:
+            build(*args, **kwargs)
+            layer._build_quantizers(next(iter([*args, *kwargs.values()]), None))
+
+        # Keras closes a layer whose `build` is marked so before it has its quantizers.
+        vars(build_with_quantizers).pop("_is_default", None)
+        return build_with_quantizers
 
 
 class QuantizedLayer(keras.layers.Layer):
@@ -61,12 +103,15 @@ class QuantizedLayer(keras.layers.Layer):
     """
 
     quantizer_arguments: tuple[str, ...] = ()
+    option_defaults: Mapping[str, Any] = {}  # other keyword-only arguments
     default_noise: str | None = None
     noise_point: NoisePoint | None = None
     __signature__ = _Signature()
+    build = _Build()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         own = {name: kwargs.pop(name, None) for name in self.quantizer_arguments}
+        options = {n: kwargs.pop(n, d) for n, d in self.option_defaults.items()}
         noise = kwargs.pop("noise", self.default_noise)
         arguments = inspect.signature(self._keras_layer()).bind(*args, **kwargs)
         for name, value in arguments.arguments.items():
@@ -74,6 +119,7 @@ class QuantizedLayer(keras.layers.Layer):
                 arguments.arguments[name] = get_activation(value)
         super().__init__(*arguments.args, **arguments.kwargs)
         self._set_quantizers(noise, **own)
+        self._set_options(**options)
 
     @classmethod
     def _keras_layer(cls) -> type:
@@ -92,6 +138,41 @@ class QuantizedLayer(keras.layers.Layer):
             )
         if source is not None:
             self.noise_point = NoisePoint(source, name="noise", dtype=self.dtype_policy)
+
+    def _set_options(self) -> None:
+        """Keep the arguments of `option_defaults`."""
+
+    def _build_quantizers(self, input_shape: Any) -> None:
+        arguments = inspect.signature(self._keras_layer()).parameters
+        activations = [n for n in arguments if n.endswith("activation")]
+        for name in (*self.quantizer_arguments, *activations):
+            quantizer = getattr(self, name, None)
+            if isinstance(quantizer, StatefulQuantizer):
+                shape = self._quantized_shape(name, input_shape)
+                if shape is not None:
+                    build_quantizer(quantizer, shape, self, name)
+
+    def _quantized_shape(self, argument: str, input_shape: Any) -> Any:
+        """Return the shape of what a quantizer quantizes.
+
+        Args:
+            argument: Name of the quantizer's argument.
+            input_shape: The first argument of `build`.
+
+        Returns:
+            The weight's shape, or an activation's with None for the batch; None where
+            the layer has no such weight, or leaves the quantizer to another layer.
+        """
+        stem = argument.removesuffix("_quantizer")
+        if stem in ("activation", "output"):
+            return (None, *self.compute_output_shape(input_shape)[1:])
+        names = [stem, f"{stem}_kernel", *(["kernel"] if stem == "depthwise" else [])]
+        for weight in (getattr(self, n) for n in names if hasattr(self, n)):
+            return None if weight is None else tuple(weight.shape)
+        raise ValueError(
+            f"{type(self).__name__} takes no quantizer with variables for `{argument}`. "
+            f"Received: {argument}={getattr(self, argument)!r}"
+        )
 
     @property
     def is_quantized(self) -> bool:

@@ -8,7 +8,8 @@ import keras
 from keras.saving import register_keras_serializable
 
 from .. import quantizers
-from ._quantized import get_activation
+from ..quantizers import StatefulQuantizer
+from ._quantized import build_quantizer, get_activation
 
 
 @register_keras_serializable(package="kerasqnn")
@@ -38,6 +39,20 @@ class QuantActivation(keras.layers.Activation):
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(get_activation(activation), **kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        """Build the quantizer, where it has variables."""
+        _build(self, "activation", input_shape)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return the activation of the inputs."""
+        return super().call(inputs)
+
+
+def _build(layer: Any, argument: str, input_shape: Any) -> None:
+    quantizer = getattr(layer, argument)
+    if isinstance(quantizer, StatefulQuantizer):
+        build_quantizer(quantizer, (None, *input_shape[1:]), layer, argument)
 
 
 @register_keras_serializable(package="kerasqnn")
@@ -72,9 +87,12 @@ class QuantInput(keras.layers.Layer):
             )
         self.quantizer = resolved
         self.supports_masking = True
-        self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def build(self, input_shape: Any) -> None:
+        """Build the quantizer, where it has variables."""
+        _build(self, "quantizer", input_shape)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the quantized inputs."""
         return self.quantizer(inputs)
 

@@ -69,6 +69,9 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
                 "Received: renorm=True"
             )
 
+    def _quantized_shape(self, argument: str, input_shape: Any) -> Any:
+        return tuple(self.moving_mean.shape)
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Return the normalized inputs."""
         if not self.is_quantized:

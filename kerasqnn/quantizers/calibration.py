@@ -156,7 +156,7 @@ class Calibration:
             step = next_power_of_two(step)
         if method == "mse":
             step = _best_step(rows, step, codes, power_of_two)
-        return fixed_point(bits, signed, step if self.per_channel else step[0])
+        return with_step(bits, signed, step if self.per_channel else step[0])
 
     def _seen(self) -> np.ndarray:
         if self._rows is None:
@@ -226,7 +226,7 @@ def next_power_of_two(values: np.ndarray) -> np.ndarray:
     return np.ldexp(1.0, exponent - (mantissa == 0.5))
 
 
-def fixed_point(bits: int, signed: bool, step: np.ndarray) -> FixedPoint:
+def with_step(bits: int, signed: bool, step: np.ndarray) -> FixedPoint:
     """Return the FixedPoint with this step, `()` or `(channels,)`.
 
     Where all steps are powers of two its `integer` holds the largest, else `scale`

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from .quantizer import UniformQuantizer
 
@@ -15,7 +17,16 @@ class StatefulQuantizer(keras.layers.Layer):
 
     It stands wherever a `Quantizer` does. The layer that holds it builds it with the
     shape of what it quantizes, before the first call; each layer needs one of its own.
+    The shape of an activation has None for the batch, that of a weight has not.
+
+    Computed in float32 or better, whatever the dtype policies; the result has the dtype
+    of the inputs.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.autocast = False  # half precision would leave the grid
+        self.supports_masking = True
 
     @abstractmethod
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -32,6 +43,76 @@ class StatefulQuantizer(keras.layers.Layer):
         """Return what an activation does, as functions and grids one after another."""
         return (self.fixed() or self,)
 
+    def get_build_config(self) -> None:
+        """Return None: the layer that holds a quantizer builds it, loaded ones too."""
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the input shape."""
         return input_shape
+
+    def _scalar_or_vector(
+        self, name: str, shape: Any, value: float, *, trainable: bool, **kwargs: Any
+    ) -> Any:
+        """Add a float32 variable."""
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=keras.initializers.Constant(value),
+            dtype="float32",
+            autocast=False,
+            trainable=trainable,
+            **kwargs,
+        )
+
+    def __repr__(self) -> str:
+        config = self.get_config()
+        common = keras.layers.Layer.get_config(self)
+        arguments = (f"{k}={v!r}" for k, v in config.items() if k not in common)
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+def read(variable: Any) -> Any:
+    """Return the value of a float32 variable as a tensor of its own."""
+    # TensorFlow's convert_to_tensor returns the variable, and its custom_gradient, when
+    # executing eagerly, refuses a function that reads variables itself.
+    return ops.cast(ops.convert_to_tensor(variable), "float32")
+
+
+def widened(inputs: Any) -> tuple[Any, str]:
+    """Return a tensor in float32 (or float64), and the dtype of the quantized one."""
+    tensor = ops.convert_to_tensor(inputs)
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        dtype = keras.config.floatx()
+    return ops.cast(tensor, dtype if dtype == "float64" else "float32"), dtype
+
+
+def with_gradients(
+    forward: Callable[..., Any],
+    gradients: Callable[..., tuple[Any, ...]],
+    *tensors: Any,
+) -> Any:
+    """Return `forward(*tensors)`, with gradients of its own for every tensor.
+
+    Args:
+        forward: Computes the result.
+        gradients: Computes the gradients from the tensors and the upstream gradient.
+        *tensors: All that `forward` reads and that has a gradient.
+    """
+
+    @ops.custom_gradient
+    def function(*arguments: Any) -> tuple[Any, Any]:
+        def gradient(*args: Any, upstream: Any = None) -> Any:
+            if upstream is None:
+                (upstream,) = args
+            return gradients(*arguments, upstream)
+
+        return forward(*arguments), gradient
+
+    return function(*tensors)
+
+
+def sum_to(values: Any, like: Any) -> Any:
+    """Return the sums of `values` over the axes that broadcasting `like` added."""
+    axes = tuple(range(len(values.shape) - len(like.shape)))
+    return ops.sum(values, axis=axes) if axes else values
