@@ -22,8 +22,12 @@ if _TYPE_CHECKING:
     from .export import run_qonnx as run_qonnx
     from .hardware import Deployment as Deployment
     from .hardware import deploy as deploy
+    from .models import dequantize_model as dequantize_model
+    from .models import fold_batch_normalization as fold_batch_normalization
     from .models import noise_points as noise_points
+    from .models import quantize_model as quantize_model
     from .models import read_model as read_model
+    from .models import strip_noise as strip_noise
     from .walking import walk_noise as walk_noise
 
 # Heavy rooms open at first use.
@@ -32,11 +36,15 @@ _LAZY = {
     "run_qonnx": "export",
     "deploy": "hardware",
     "Deployment": "hardware",
+    "dequantize_model": "models",
+    "fold_batch_normalization": "models",
     "noise_points": "models",
+    "quantize_model": "models",
     "read_model": "models",
+    "strip_noise": "models",
     "walk_noise": "walking",
 }
-_LAZY_MODULES = ("data", "export", "hardware", "models", "walking")
+_LAZY_MODULES = ("data", "export", "hardware", "models", "testing", "walking")
 
 
 def __getattr__(name: str) -> object:

@@ -2,12 +2,17 @@
 
 from .arithmetic import Arithmetic as Arithmetic
 from .arithmetic import analyse as analyse
+from .conversion import dequantize_model as dequantize_model
+from .conversion import strip_noise as strip_noise
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_exactly as evaluate_exactly
+from .folding import fold_batch_normalization as fold_batch_normalization
 from .graph import Graph as Graph
 from .graph import Operation as Operation
 from .graph import Parameter as Parameter
 from .graph import Tensor as Tensor
 from .grids import Grid as Grid
 from .noise_control import noise_points as noise_points
+from .quantize import QuantizationReport as QuantizationReport
+from .quantize import quantize_model as quantize_model
 from .reading import read_model as read_model

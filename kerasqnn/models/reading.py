@@ -84,7 +84,7 @@ def read_model(model: keras.Model) -> Graph:
         UnsupportedModelError: If it is subclassed or not built, or a weight is not
             finite.
     """
-    function = _functional(model)
+    function = functional_of(model)
     scope = Scope()
     inputs = []
     for tensor in function.inputs:
@@ -103,7 +103,8 @@ def read_model(model: keras.Model) -> Graph:
     return _without_dead_operations(graph)
 
 
-def _functional(model: Any) -> Any:
+def functional_of(model: Any) -> Any:
+    """Return what holds a model's graph, or raise where there is none to read."""
     if not isinstance(model, keras.Model):
         raise TypeError(
             "Expected a keras.Model (Sequential or functional). "
@@ -159,7 +160,7 @@ def _read_node(
     operation = node.operation
     name = prefix + operation.name
     if isinstance(operation, keras.Model):
-        return _read_function(_functional(operation), inputs, scope, f"{name}/")
+        return _read_function(functional_of(operation), inputs, scope, f"{name}/")
     _check_finite(operation, name)
     reader = reader_of(operation, node)
     if reader is None:

@@ -23,7 +23,7 @@ def _batch_normalization(
             "offset": Parameter(offset, layer.offset_quantizer),
         }
     else:
-        scale, offset = _keras_scale_and_offset(layer)
+        scale, offset = inference_scale_and_offset(layer)
         weights = {"scale": Parameter(scale), "offset": Parameter(offset)}
     rank = len(inputs[0].shape)
     outputs = reading.add(
@@ -32,7 +32,8 @@ def _batch_normalization(
     return reading.finish(layer, outputs)
 
 
-def _keras_scale_and_offset(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+def inference_scale_and_offset(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return `s` and `o` of `y = x * s + o`, as Keras's layer computes at inference."""
     # The operations of Keras's own inference, on the backend, so that the last bit
     # agrees: numpy's reciprocal square root rounds differently.
     scale = ops.rsqrt(ops.add(layer.moving_variance, layer.epsilon))
