@@ -42,9 +42,9 @@ def build_quantizer(
     """
     if quantizer.built:
         raise ValueError(
-            f"Layer {layer.name!r} cannot share the quantizer {quantizer.name!r}, which "
-            "has variables: what it learns belongs to one tensor. Give each argument "
-            f"a quantizer of its own, or a string. Received: {argument}={quantizer!r}"
+            f"Layer {layer.name!r} cannot share the quantizer {quantizer.name!r}: what "
+            "it learns belongs to one tensor. Give each argument a quantizer of its "
+            f"own, or a string. Received: {argument}={quantizer!r}"
         )
     quantizer.build(tuple(shape))
 
@@ -170,8 +170,8 @@ class QuantizedLayer(keras.layers.Layer):
         for weight in (getattr(self, n) for n in names if hasattr(self, n)):
             return None if weight is None else tuple(weight.shape)
         raise ValueError(
-            f"{type(self).__name__} takes no quantizer with variables for `{argument}`. "
-            f"Received: {argument}={getattr(self, argument)!r}"
+            f"{type(self).__name__} takes no quantizer with variables as "
+            f"`{argument}`. Received: {argument}={getattr(self, argument)!r}"
         )
 
     @property
@@ -186,6 +186,9 @@ class QuantizedLayer(keras.layers.Layer):
 
     def _quantized(self, quantizer: Any, value: Any) -> Any:
         value = ops.convert_to_tensor(value)
+        if isinstance(quantizer, StatefulQuantizer):
+            # It may still be a variable, which the quantizer reads in float32.
+            return ops.cast(quantizer(value), value.dtype)
         return value if quantizer is None else quantizer(value)
 
     def _finish(self, x: Any, training: bool | None) -> Any:

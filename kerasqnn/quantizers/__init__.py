@@ -1,11 +1,20 @@
 """Quantizers: what maps real tensors onto the numbers that hardware holds."""
 
+from .auto_binary import AutoBinary as AutoBinary
+from .auto_binary import AutoTernary as AutoTernary
+from .auto_fixed_point import AutoFixedPoint as AutoFixedPoint
+from .auto_fixed_point import AutoLinear as AutoLinear
+from .auto_scale import AutoScale as AutoScale
 from .binary import Binary as Binary
+from .binary import Heaviside as Heaviside
 from .binary import Ternary as Ternary
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .fixed_point import FixedPoint as FixedPoint
+from .fixed_point import QuantizedLinear as QuantizedLinear
 from .fixed_point import QuantizedReLU as QuantizedReLU
+from .learned_step_size import PACT as PACT
+from .learned_step_size import LearnedStepSize as LearnedStepSize
 from .parsing import deserialize as deserialize
 from .parsing import get as get
 from .parsing import serialize as serialize

@@ -14,6 +14,7 @@ from ..errors import unknown_name
 from . import qkeras_names
 from .binary import Binary, Ternary
 from .fixed_point import FixedPoint, QuantizedReLU
+from .learned_step_size import PACT, LearnedStepSize
 from .quantizer import Quantizer
 from .stateful import StatefulQuantizer
 
@@ -24,6 +25,8 @@ _FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "QuantizedReLU": QuantizedReLU,
     "Binary": Binary,
     "Ternary": Ternary,
+    "LearnedStepSize": LearnedStepSize,
+    "PACT": PACT,
     "quantized_bits": qkeras_names.quantized_bits,
     "quantized_relu": qkeras_names.quantized_relu,
     "binary": qkeras_names.binary,

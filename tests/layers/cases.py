@@ -8,6 +8,13 @@ from kerasqnn import layers
 from kerasqnn.layers import NoisePoint
 from kerasqnn.quantizers import FixedPoint
 
+from . import (
+    cases_attention,
+    cases_learned,
+    cases_merging,
+    cases_pooling,
+    cases_tables,
+)
 from .case import POINT, STATISTICS, Case, weighted
 
 
@@ -57,28 +64,6 @@ def _convolutions() -> dict[str, dict[str, Case]]:
     return cases
 
 
-_POOL: dict[str, Any] = {
-    "pool_size": 2,
-    "strides": (2, 1),
-    "padding": "same",
-    "data_format": "channels_last",
-}
-_GLOBAL_POOL: dict[str, Any] = {"data_format": "channels_last", "keepdims": True}
-
-
-def _pooling(cls: type, every: dict[str, Any]) -> dict[str, Case]:
-    """Cases of a pooling layer."""
-    names = POINT if cls.__name__.startswith("Noisy") else []
-    grid = {"output_quantizer": "quantized_bits(4,1,1)"}
-    full = {**every, **grid, "noise": "multiplicative(0.5)"}
-    required = {} if "Global" in cls.__name__ else {"pool_size": 2}
-    return {
-        "plain": Case(cls, required, _IMAGE[2], names),
-        "quantized": Case(cls, {**required, **grid}, _IMAGE[2], names),
-        "full": Case(cls, full, _IMAGE[2], POINT),
-    }
-
-
 _NORMALIZATION = {
     "axis": 1,
     "momentum": 0.5,
@@ -107,11 +92,11 @@ CASES = _named(
         "QuantDense": weighted(layers.QuantDense, _DENSE, (3, 4), {}),
         "NoisyQuantDense": weighted(layers.NoisyQuantDense, _DENSE, (4,), {}),
         **_convolutions(),
-        **{
-            n: _pooling(getattr(layers, n), _GLOBAL_POOL if "Global" in n else _POOL)
-            for k in ("AveragePooling2D", "GlobalAveragePooling2D")
-            for n in (f"Quant{k}", f"NoisyQuant{k}")
-        },
+        **cases_attention.CASES,
+        **cases_learned.CASES,
+        **cases_merging.CASES,
+        **cases_pooling.CASES,
+        **cases_tables.CASES,
         "QuantEinsumDense": weighted(layers.QuantEinsumDense, _EINSUM, (3, 4), {}),
         "NoisyQuantEinsumDense": weighted(
             layers.NoisyQuantEinsumDense, _EINSUM, (3, 4), {}

@@ -13,7 +13,7 @@ from .registry import reads
 
 @reads(quant_layers.QuantInput)
 def _quant_input(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
-    return reading.add("quantize", inputs, quantizer=layer.quantizer)
+    return reading.activation(layer.quantizer, inputs, "")
 
 
 @reads(layers.Activation, quant_layers.QuantActivation)

@@ -1,0 +1,287 @@
+"""Fixed point whose step, or whose clipping bound, is trained with the weights."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from keras.saving import register_keras_serializable
+
+from .calibration import with_step
+from .fixed_point import FixedPoint
+from .quantizer import check_int, opaque
+from .reductions import nearest_power_of_two
+from .stateful import StatefulQuantizer, read, sum_to, widened, with_gradients
+
+_SMALLEST, _LARGEST = 2.0**-40, 2.0**40
+
+
+class _LearnedGrid(StatefulQuantizer):
+    """`y = step * round(clip(x / step, code_min, code_max))`, the step a variable."""
+
+    def __init__(
+        self, bits: int, *, signed: bool, power_of_two: bool, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        grid = FixedPoint(check_int("bits", bits, 1, 24), signed=signed)
+        self.bits, self.signed = grid.bits, grid.signed
+        self.code_min, self.code_max = grid.code_min, grid.code_max
+        self.power_of_two = bool(power_of_two)
+
+    @abstractmethod
+    def _raw_step(self, xp: Any, **state: Any) -> Any:
+        """Return the step before it is limited and rounded to a power of two."""
+
+    @abstractmethod
+    def _state(self) -> dict[str, Any]:
+        """Return the variables that `_raw_step` reads, as tensors."""
+
+    def _limited(self, xp: Any, step: Any) -> Any:
+        step = xp.clip(step, _SMALLEST, _LARGEST)
+        return nearest_power_of_two(xp, step) if self.power_of_two else step
+
+    def _round(self, x: Any, step: Any) -> Any:
+        return ops.round(ops.clip(x / step, self.code_min, self.code_max)) * step
+
+    @property
+    def step(self) -> np.ndarray:
+        """The step as it is now, float32, `()` or `(channels,)`.
+
+        Before the first batch of training it is that of a `FixedPoint(bits, 0)`.
+        """
+        self._check_built()
+        state = {
+            k: np.asarray(ops.convert_to_numpy(v)) for k, v in self._state().items()
+        }
+        step = self._limited(np, self._raw_step(np, **state))
+        return np.asarray(step, np.float32)
+
+    def fixed(self, values: Any = None) -> FixedPoint:
+        """Return the grid with the step as it is now."""
+        return with_step(self.bits, self.signed, self.step)
+
+    def _check_built(self) -> None:
+        if not self.built:
+            raise ValueError(
+                f"Quantizer {self.name!r} has no step before it is built. Build the "
+                "layer that holds it, or call it once."
+            )
+
+
+@register_keras_serializable(package="kerasqnn")
+class LearnedStepSize(_LearnedGrid):
+    """Fixed point with a trained step (LSQ), for weights and activations.
+
+    Formula, in float32, with the codes of a `FixedPoint` of `bits` bits:
+
+        y = step * round(clip(x / step, code_min, code_max))
+
+    Gradient: of `x`, 1 where `code_min <= x / step <= code_max`, else 0. Of `step`, the
+    sum over all elements that share it of
+
+        round(x / step) - x / step    inside the range
+        code_min or code_max          below or above it
+
+    times the upstream gradient and `1 / sqrt(n * code_max)`, where `n` is the number of
+    these elements (in one sample, for an activation).
+
+    The first batch of training sets the step to `2 * mean(|x|) / sqrt(code_max)`; until
+    then it is that of `FixedPoint(bits, 0)`. It is kept as `start`, which this batch
+    sets, and `change`, which the optimizer trains: `step = start + change`.
+
+    Args:
+        bits: Bit width, sign included, 1 to 24, from 2 if signed.
+        signed: Whether there are negative codes; False after a ReLU.
+        per_channel: Whether each channel of the last axis has a step of its own.
+        power_of_two: Whether the step is rounded to the nearest power of two (of the
+            logarithms) at every call, training included. Then everything downstream is
+            exact, and hardware can hold it.
+        **kwargs: Those of `keras.layers.Layer`, such as `name`.
+
+    Raises:
+        ValueError: If `bits` is out of range.
+
+    Example:
+
+    >>> import keras
+    >>> from kerasqnn.quantizers import LearnedStepSize
+    >>> quantizer = LearnedStepSize(3, power_of_two=True)
+    >>> y = quantizer(keras.ops.array([-1.0, 0.2, 3.0]), training=True)
+    >>> float(quantizer.step), [float(v) for v in y]
+    (2.0, [-0.0, 0.0, 4.0])
+
+    References:
+        - Esser et al., Learned Step Size Quantization, ICLR 2020.
+    """
+
+    def __init__(
+        self,
+        bits: int,
+        *,
+        signed: bool = True,
+        per_channel: bool = False,
+        power_of_two: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(bits, signed=signed, power_of_two=power_of_two, **kwargs)
+        self.per_channel = bool(per_channel)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variables of the step."""
+        shape = (input_shape[-1],) if self.per_channel else ()
+        if None in shape:
+            raise ValueError(
+                f"Quantizer {self.name!r} has a step a channel, so that the last axis "
+                f"needs a known size. Received: input_shape={input_shape!r}"
+            )
+        self._of_activation = bool(input_shape) and input_shape[0] is None
+        self.start = self._scalar_or_vector("start", shape, 0.0, trainable=False)
+        self.change = self._scalar_or_vector("change", shape, 0.0, trainable=True)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return the quantized inputs; in training, set the first step."""
+        x, dtype = widened(inputs)
+        start = read(self.start)
+        if training and self.trainable:
+            start = ops.cond(
+                ops.any(start > 0), lambda: start, lambda: self._first_step(x)
+            )
+            self.start.assign(start)
+        change = read(self.change)
+        step = with_gradients(
+            lambda c: self._limited(ops, self._raw_step(ops, start=start, change=c)),
+            lambda c, upstream: (upstream,),
+            change,
+        )
+        y = with_gradients(self._round, self._gradients, x, ops.cast(step, x.dtype))
+        return ops.cast(y, dtype)
+
+    def _first_step(self, x: Any) -> Any:
+        axes = tuple(range(len(x.shape) - int(self.per_channel)))
+        mean = ops.mean(ops.abs(ops.stop_gradient(x)), axis=axes)
+        return ops.cast(2.0 * mean / float(np.sqrt(self.code_max)), "float32")
+
+    def _state(self) -> dict[str, Any]:
+        return {"start": self.start, "change": self.change}
+
+    def _raw_step(self, xp: Any, *, start: Any, change: Any) -> Any:
+        default = xp.ones_like(start) * 2.0 ** (int(self.signed) - self.bits)
+        return xp.where(start > 0, start, default) + change
+
+    def _gradients(self, x: Any, step: Any, upstream: Any) -> tuple[Any, Any]:
+        codes = x / step
+        inside = ops.logical_and(codes >= self.code_min, codes <= self.code_max)
+        clipped = ops.clip(codes, self.code_min, self.code_max)
+        slope = ops.round(clipped) - ops.where(inside, codes, ops.zeros_like(codes))
+        batch = ops.shape(x)[0] if self._of_activation else 1
+        elements = ops.size(x) / (batch * int(np.prod(step.shape)))
+        scale = ops.rsqrt(ops.cast(elements, x.dtype) * self.code_max)
+        return (
+            ops.where(inside, upstream, ops.zeros_like(upstream)),
+            sum_to(upstream * slope, step) * scale,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {
+            **super().get_config(),
+            "bits": self.bits,
+            "signed": self.signed,
+            "per_channel": self.per_channel,
+            "power_of_two": self.power_of_two,
+        }
+
+
+@register_keras_serializable(package="kerasqnn")
+class PACT(_LearnedGrid):
+    """ReLU with a trained bound, and unsigned fixed point up to it; for activations.
+
+    Formula, in float32, with `step = alpha / (2^bits - 1)`:
+
+        y = step * round(clip(x / step, 0, 2^bits - 1))
+
+    Gradient: of `x`, 1 where `0 < x < max`, else 0; of `alpha`, the sum of the upstream
+    gradient where `x >= max`. Here `max` is the largest value, `alpha` but for the
+    rounding of the step to a power of two.
+
+    Args:
+        bits: Bit width, 1 to 24.
+        alpha: First value of the bound, positive.
+        power_of_two: Whether the step is rounded to the nearest power of two (of the
+            logarithms) at every call, training included.
+        regularizer: Keras regularizer of `alpha`, or None. The paper uses L2.
+        **kwargs: Those of `keras.layers.Layer`, such as `name`.
+
+    Raises:
+        ValueError: If `bits` or `alpha` is out of range.
+
+    Example:
+
+    >>> import keras
+    >>> from kerasqnn.quantizers import PACT
+    >>> [float(v) for v in PACT(2, alpha=3.0)(keras.ops.array([-1.0, 0.7, 9.0]))]
+    [0.0, 1.0, 3.0]
+
+    References:
+        - Choi et al., PACT: Parameterized Clipping Activation, 2018.
+    """
+
+    def __init__(
+        self,
+        bits: int,
+        *,
+        alpha: float = 6.0,
+        power_of_two: bool = False,
+        regularizer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(bits, signed=False, power_of_two=power_of_two, **kwargs)
+        if isinstance(alpha, bool) or not 0 < alpha <= _LARGEST:
+            raise ValueError(
+                f"`alpha` must be a positive number. Received: alpha={alpha!r}"
+            )
+        self.first_alpha = float(alpha)
+        self.regularizer = keras.regularizers.get(regularizer)
+
+    def build(self, input_shape: Any) -> None:
+        """Make the variable of the bound."""
+        self.alpha = self._scalar_or_vector(
+            "alpha", (), self.first_alpha, trainable=True, regularizer=self.regularizer
+        )
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return the quantized inputs."""
+        x, dtype = widened(inputs)
+        alpha = ops.cast(read(self.alpha), x.dtype)
+        return ops.cast(
+            with_gradients(self._quantize, self._gradients, x, alpha), dtype
+        )
+
+    def _quantize(self, x: Any, alpha: Any) -> Any:
+        return self._round(x, self._limited(ops, self._raw_step(ops, alpha=alpha)))
+
+    def _gradients(self, x: Any, alpha: Any, upstream: Any) -> tuple[Any, Any]:
+        top = self._limited(ops, self._raw_step(ops, alpha=alpha)) * self.code_max
+        zeros = ops.zeros_like(upstream)
+        inside = ops.logical_and(x > 0, x < top)
+        above = ops.where(x >= top, upstream, zeros)
+        return ops.where(inside, upstream, zeros), ops.sum(above)
+
+    def _state(self) -> dict[str, Any]:
+        return {"alpha": self.alpha}
+
+    def _raw_step(self, xp: Any, *, alpha: Any) -> Any:
+        return alpha / opaque(xp, np.float32(self.code_max), alpha)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {
+            **super().get_config(),
+            "bits": self.bits,
+            "alpha": self.first_alpha,
+            "power_of_two": self.power_of_two,
+            "regularizer": keras.regularizers.serialize(self.regularizer),
+        }
