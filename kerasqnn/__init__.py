@@ -18,6 +18,7 @@ from . import quantizers as quantizers  # noqa: E402
 from ._version import __version__ as __version__  # noqa: E402
 
 if _TYPE_CHECKING:
+    from .conversion import from_qkeras as from_qkeras
     from .export import export_qonnx as export_qonnx
     from .export import run_qonnx as run_qonnx
     from .hardware import Deployment as Deployment
@@ -38,13 +39,14 @@ _LAZY = {
     "Deployment": "hardware",
     "dequantize_model": "models",
     "fold_batch_normalization": "models",
+    "from_qkeras": "conversion",
     "noise_points": "models",
     "quantize_model": "models",
     "read_model": "models",
     "strip_noise": "models",
     "walk_noise": "walking",
 }
-_LAZY_MODULES = ("data", "export", "hardware", "models", "testing", "walking")
+_LAZY_MODULES = ("conversion", "data", "export", "hardware", "models", "testing", "walking")
 
 
 def __getattr__(name: str) -> object:

@@ -1,5 +1,6 @@
 """Drop-in Keras layers that carry quantizers and noise."""
 
+from .clip import Clip as Clip
 from .noise_point import NoisePoint as NoisePoint
 from .quant_activation import QuantActivation as QuantActivation
 from .quant_activation import QuantInput as QuantInput

@@ -1,0 +1,93 @@
+"""From a live qkeras model to its description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..errors import UnsupportedModelError
+from ..models.reading import functional_of
+from .architecture import describe
+from .description import LayerDescription, ModelDescription
+
+
+def describe_live(model: keras.Model) -> ModelDescription:
+    """Return the description of a model with the quantizers as they are now.
+
+    They come from the layers, not from `get_config()`: QKeras's leaves some of their
+    arguments out, and a quantizer may have changed since it was made.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        UnsupportedModelError: If it is subclassed or not built.
+    """
+    functional_of(model)
+    try:
+        architecture = keras.saving.serialize_keras_object(model)
+    except Exception as error:  # noqa: BLE001  (any layer's get_config)
+        raise UnsupportedModelError(
+            f"Model {model.name!r} cannot be read, since a layer has no configuration: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    live = {layer.name: layer for layer in model.layers}
+
+    def weights_of(name: str) -> Mapping[str, np.ndarray]:
+        return _weights(live[name]) if name in live else {}
+
+    described = describe(architecture, weights_of)
+    return ModelDescription(
+        described.name,
+        tuple(_with_live_quantizers(d, live) for d in described.layers),
+        described.inputs,
+        described.outputs,
+        described.input_shape,
+    )
+
+
+def _weights(layer: Any) -> dict[str, np.ndarray]:
+    sides = ("forward_layer", "backward_layer")
+    if all(hasattr(layer, side) for side in sides):
+        return {
+            f"{side}/{name}": value
+            for side in sides
+            for name, value in _weights(getattr(layer, side)).items()
+        }
+    return {v.name: keras.ops.convert_to_numpy(v) for v in layer.weights}
+
+
+def _with_live_quantizers(
+    description: LayerDescription, live: Mapping[str, Any]
+) -> LayerDescription:
+    layer = live.get(description.name)
+    if layer is None or description.package != "qkeras":
+        return description
+    return LayerDescription(
+        description.class_name,
+        description.package,
+        description.name,
+        _live_config(description.config, layer),
+        description.calls,
+        description.weights,
+    )
+
+
+def _live_config(config: Mapping[str, Any], layer: Any) -> dict[str, Any]:
+    config = dict(config)
+    for side in ("layer", "backward_layer"):
+        if isinstance(config.get(side), Mapping) and hasattr(layer, "forward_layer"):
+            part = layer.forward_layer if side == "layer" else layer.backward_layer
+            inner = config[side]
+            config[side] = {**inner, "config": _live_config(inner["config"], part)}
+    holder = getattr(layer, "cell", layer)
+    for name in config:
+        if name.endswith("_quantizer") and hasattr(holder, f"{name}_internal"):
+            given = getattr(holder, name)  # a layer quantizes where this is set
+            internal = getattr(holder, f"{name}_internal")
+            config[name] = internal if given else None
+        elif name.endswith("activation"):
+            value = getattr(holder, name, None)
+            config[name] = value
+    return config
