@@ -25,6 +25,7 @@ if _TYPE_CHECKING:
     from .hardware import deploy as deploy
     from .models import dequantize_model as dequantize_model
     from .models import fold_batch_normalization as fold_batch_normalization
+    from .models import integer_reference as integer_reference
     from .models import noise_points as noise_points
     from .models import quantize_model as quantize_model
     from .models import read_model as read_model
@@ -40,13 +41,14 @@ _LAZY = {
     "dequantize_model": "models",
     "fold_batch_normalization": "models",
     "from_qkeras": "conversion",
+    "integer_reference": "models",
     "noise_points": "models",
     "quantize_model": "models",
     "read_model": "models",
     "strip_noise": "models",
     "walk_noise": "walking",
 }
-_LAZY_MODULES = ("conversion", "data", "export", "hardware", "models", "testing", "walking")
+_LAZY_MODULES = ("conversion", "data", "export", "hardware", "models", "testing", "training", "walking")
 
 
 def __getattr__(name: str) -> object:

@@ -12,6 +12,8 @@ from .graph import Operation as Operation
 from .graph import Parameter as Parameter
 from .graph import Tensor as Tensor
 from .grids import Grid as Grid
+from .integer_reference import IntegerReference as IntegerReference
+from .integer_reference import integer_reference as integer_reference
 from .noise_control import noise_points as noise_points
 from .quantize import QuantizationReport as QuantizationReport
 from .quantize import quantize_model as quantize_model

@@ -14,7 +14,7 @@ from kerasqnn.models import analyse, read_model
 from kerasqnn.quantizers import Binary, FixedPoint, QuantizedReLU, calibrate
 
 from ..chain.random_models import random_case
-from .zoo import KERNEL, data, fill, functional
+from .zoo import KERNEL, data, fill, functional, outputs
 
 
 def float_model() -> keras.Model:
@@ -33,13 +33,6 @@ def float_model() -> keras.Model:
     x = kl.GlobalAveragePooling2D(name="average")(x)
     x = keras.ops.negative(inner(kl.Dropout(0.3, name="dropout")(x)))
     return fill(keras.Model(inputs, kl.Dense(3, activation="softmax", name="out")(x)))
-
-
-def outputs(model: keras.Model, x: object) -> np.ndarray | list[np.ndarray]:
-    """Return what a model computes, without the time that `predict` takes to trace."""
-    listed = isinstance(model.input, list) and not isinstance(x, (list, dict))
-    y = model([x] if listed else x, training=False)
-    return [np.asarray(t) for t in y] if isinstance(y, list) else np.asarray(y)
 
 
 IMAGES = np.abs(data(8, 8, 1, samples=20))
