@@ -29,21 +29,39 @@ STATISTICS = ["gamma", "beta", "moving_mean", "moving_variance"]
 
 @dataclass(frozen=True)
 class Case:
-    """A layer's class, its arguments, the shape of its input, its weights' names."""
+    """A layer's class, its arguments, the shape of its input, its weights' names.
+
+    The shape is a list of shapes, or a dictionary by argument, for several inputs;
+    `below` makes the inputs integers; `rtol` and `half` are those of `check_layer`.
+    """
 
     cls: type
     kwargs: dict[str, Any]
-    shape: tuple[int, ...]
+    shape: Any
     weights: list[str]
+    below: int | None = None
+    rtol: float = 0.0
+    half: str = "mixed_float16"
 
     def make(self, **options: Any) -> Any:
         """Return the layer."""
         return self.cls(**self.kwargs, **options)
 
-    def inputs(self) -> np.ndarray:
+    def inputs(self) -> Any:
         """Return numbers on a coarse grid."""
-        numbers = np.random.default_rng(1).normal(0, 1.5, (5, *self.shape))
-        return (np.rint(numbers * 8) / 8).astype(np.float32)
+        random = np.random.default_rng(1)
+
+        def numbers(shape: tuple[int, ...]) -> np.ndarray:
+            if self.below is not None:
+                return random.integers(0, self.below, (5, *shape), "int32")
+            values = random.normal(0, 1.5, (5, *shape))
+            return (np.rint(values * 8) / 8).astype(np.float32)
+
+        if isinstance(self.shape, dict):
+            return {name: numbers(shape) for name, shape in self.shape.items()}
+        if isinstance(self.shape, list):
+            return [numbers(shape) for shape in self.shape]
+        return numbers(self.shape)
 
 
 def weighted(

@@ -1,18 +1,19 @@
 """Every layer keeps the contract; its arguments are Keras's and then its own."""
 
 import inspect
+import re
 
 import keras
 import numpy as np
 import pytest
 
 from kerasqnn import layers
+from kerasqnn.testing import check_layer
 
 from .cases import CASES
-from .layer_contract import check_layer
 
 PEERS = {
-    cls: getattr(keras.layers, name.removeprefix("Noisy").removeprefix("Quant"))
+    cls: getattr(keras.layers, re.sub("^(Noisy)?Quant|BatchNorm$", "", name))
     for name, cls in vars(layers).items()
     if name.removeprefix("Noisy").startswith("Quant") and name != "QuantInput"
 }
@@ -20,7 +21,7 @@ PEERS = {
 
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
 @pytest.mark.parametrize("name", CASES)
-def test_contract(name, fresh_process, tmp_path):
+def test_contract(name, fresh_process):
     """Shapes, graph, configuration, clone, file, weights, training, half precision."""
     case = CASES[name]
     check_layer(
@@ -28,7 +29,8 @@ def test_contract(name, fresh_process, tmp_path):
         case.inputs(),
         weights=case.weights,
         fresh_process=fresh_process,
-        folder=tmp_path,
+        half=case.half,
+        rtol=case.rtol,
     )
 
 
@@ -64,12 +66,33 @@ def test_signature(cls):
         "depthwise",
         "pointwise",
         "output",
+        "embeddings",
+        "gamma",
+        "beta",
+        "query",
+        "key",
+        "value",
+        "scores",
+        "probabilities",
     )
+    own = _without_normalization(own)
     quantizers = [f"{n}_quantizer" for n in quantized]
     assert {p.name for p in own} <= {*quantizers, "noise"}
     for parameter in own:
         noisy = cls.__name__.startswith("Noisy") and parameter.name == "noise"
         assert parameter.default == ("additive(0.0)" if noisy else None)
+
+
+def _without_normalization(own):
+    """Take off the arguments of a folded batch normalization, with Keras's defaults."""
+    theirs = inspect.signature(keras.layers.BatchNormalization).parameters
+    names = [n for n in theirs if n not in ("axis", "synchronized", "kwargs")]
+    folded = {n: theirs[n].default for n in names if "renorm" not in n}
+    folded |= {"ema_freeze_delay": None, "folding_mode": "ema_stats_folding"}
+    if [p.name for p in own[: len(folded)]] != list(folded):
+        return own
+    assert [p.default for p in own[: len(folded)]] == list(folded.values())
+    return own[len(folded) :]
 
 
 def test_signature_of_a_subclass():

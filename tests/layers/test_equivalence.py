@@ -56,8 +56,18 @@ ONCE_EACH = {  # name, arguments
     "Conv3DTranspose": {"filters": 4, "kernel_size": 2, "padding": "same"},
     "DepthwiseConv1D": {"kernel_size": 3, "depth_multiplier": 2},
     "DepthwiseConv2D": {"kernel_size": 3, "strides": 2, "padding": "same"},
+    "AveragePooling1D": {"pool_size": 3, "strides": 2, "padding": "same"},
     "AveragePooling2D": {"pool_size": 3, "strides": 2, "padding": "same"},
+    "AveragePooling3D": {"pool_size": 2},
+    "GlobalAveragePooling1D": {},
     "GlobalAveragePooling2D": {},
+    "GlobalAveragePooling3D": {"keepdims": True},
+    "MaxPooling1D": {"pool_size": 2},
+    "MaxPooling2D": {"pool_size": 3, "strides": 2, "padding": "same"},
+    "MaxPooling3D": {"pool_size": 2},
+    "GlobalMaxPooling1D": {"keepdims": True},
+    "GlobalMaxPooling2D": {},
+    "GlobalMaxPooling3D": {},
     "SeparableConv1D": {"filters": 4, "kernel_size": 3, "strides": 2},
     "SeparableConv2D": {"filters": 4, "kernel_size": 3, "activation": "relu"},
 }
@@ -79,6 +89,10 @@ PAIRS = [
     *[
         (layers.QuantBatchNormalization, keras.layers.BatchNormalization, *c)
         for c in NORMALIZATION
+    ],
+    *[
+        (layers.QuantLayerNormalization, keras.layers.LayerNormalization, c, (4, 5))
+        for c in ({}, {"axis": [1, 2], "epsilon": 0.1}, {"center": False})
     ],
     *[
         (layers.QuantActivation, keras.layers.Activation, {"activation": a}, (3, 4))
