@@ -133,7 +133,8 @@ class Builder:
         if isinstance(quantizer, Binary):
             return self._bipolar(value, step, name)
         if isinstance(quantizer, Ternary):
-            return self._ternary(value, quantizer, step, name)
+            threshold = along_channels(np.asarray(quantizer.threshold, np.float32))
+            return self._ternary(value, threshold, step, name)
         if not isinstance(quantizer, FixedPoint):
             raise UnsupportedModelError(
                 f"Layer {operation.layer!r}: QONNX has no operator for {quantizer!r}.",
@@ -195,14 +196,12 @@ class Builder:
         scale = self.initializer(f"{name}/scale", step)
         return self.node("BipolarQuant", [value, scale], name, domain=DOMAIN)
 
-    def _ternary(self, value: str, quantizer: Ternary, step: Any, name: str) -> str:
+    def _ternary(self, value: str, threshold: Any, step: Any, name: str) -> str:
         # Half the difference of two signs: +1 where x >= t, -1 where -x >= t, else 0.
-        threshold = self.initializer(
-            f"{name}/threshold", np.float32(quantizer.threshold)
-        )
-        above = self.node("Sub", [value, threshold], f"{name}/above")
+        limit = self.initializer(f"{name}/threshold", threshold)
+        above = self.node("Sub", [value, limit], f"{name}/above")
         negated = self.node("Neg", [value], f"{name}/negated")
-        below = self.node("Sub", [negated, threshold], f"{name}/below")
+        below = self.node("Sub", [negated, limit], f"{name}/below")
         plus = self._bipolar(above, step / 2, f"{name}/plus")
         minus = self._bipolar(below, step / 2, f"{name}/minus")
         return self.node("Sub", [plus, minus], name)

@@ -1,4 +1,4 @@
-"""One-bit and ternary quantizers."""
+"""One-bit and ternary quantizers: `Binary`, `Heaviside` and `Ternary`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from keras import ops
 from keras.saving import register_keras_serializable
 
 from ..errors import unknown_name
-from .quantizer import Scale, UniformQuantizer, are_normal, check_scale, constant
+from .quantizer import Scale, UniformQuantizer, check_scale, constant
 
 GRADIENTS = ("identity", "tanh")
 
 
 class _SignQuantizer(UniformQuantizer):
-    """What `Binary` and `Ternary` share: a scale `alpha` and the choice of gradient."""
+    """What all three share: a scale `alpha` and the choice of gradient."""
 
     alpha: Scale
     gradient: str
@@ -88,6 +88,45 @@ class Binary(_SignQuantizer):
 
 
 @register_keras_serializable(package="kerasqnn")
+class Heaviside(_SignQuantizer):
+    """The step function: `y = alpha` for `x >= 0` (minus zero included), else 0.
+
+    Gradient: as `Binary`.
+
+    Args:
+        alpha: Positive number, or one a channel of the last axis.
+        gradient: `"tanh"` or `"identity"`.
+
+    Example:
+
+    >>> from kerasqnn.quantizers import Heaviside
+    >>> Heaviside().quantize([-0.2, 0.0, 3.0]).tolist()
+    [0.0, 1.0, 1.0]
+
+    References:
+        - QKeras `binary(use_01=True)`.
+    """
+
+    bits = 1
+    signed = False
+
+    def __init__(self, alpha: Any = 1.0, *, gradient: str = "tanh") -> None:
+        super().__init__(alpha, gradient)
+
+    @property
+    def code_min(self) -> int:
+        """Smallest code, 0."""
+        return 0
+
+    def _forward(self, xp: Any, x: Any) -> Any:
+        return self._scaled(xp, xp.where(x >= 0, xp.ones_like(x), xp.zeros_like(x)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {"alpha": self.alpha, "gradient": self.gradient}
+
+
+@register_keras_serializable(package="kerasqnn")
 class Ternary(_SignQuantizer):
     """Three values: `y = alpha * sign(x)` where `|x| >= threshold`, else 0.
 
@@ -95,8 +134,8 @@ class Ternary(_SignQuantizer):
 
     Args:
         alpha: Positive number, or one a channel of the last axis.
-        threshold: Where zero ends, in units of `x`; not scaled by `alpha`. QKeras's
-            default is 0.33.
+        threshold: Where zero ends, in units of `x`, not scaled by `alpha`; positive, or
+            one number a channel of the last axis. QKeras's default is 0.33.
         gradient: `"tanh"` or `"identity"`.
 
     Example:
@@ -107,21 +146,16 @@ class Ternary(_SignQuantizer):
     """
 
     bits = 2
-    threshold: float
+    threshold: Scale
 
     def __init__(
-        self, alpha: Any = 1.0, *, threshold: float = 0.33, gradient: str = "tanh"
+        self, alpha: Any = 1.0, *, threshold: Any = 0.33, gradient: str = "tanh"
     ) -> None:
         super().__init__(alpha, gradient)
-        if np.ndim(threshold) or not are_normal(threshold):
-            raise ValueError(
-                "`threshold` must be a positive number within the range of float32. "
-                f"Received: threshold={threshold!r}"
-            )
-        self._set(threshold=float(threshold))
+        self._set(threshold=check_scale("threshold", threshold))
 
     def _forward(self, xp: Any, x: Any) -> Any:
-        threshold = float(np.float32(self.threshold))
+        threshold = constant(xp, np.float32(self.threshold), x)
         kept = xp.where(xp.abs(x) >= threshold, xp.sign(x), xp.zeros_like(x))
         return self._scaled(xp, kept)
 

@@ -12,7 +12,7 @@ from keras import ops
 from .._values import ValueObject
 
 Scale = float | tuple[float, ...]
-_TINY = np.finfo(np.float32).tiny  # smallest normal number
+TINY = np.finfo(np.float32).tiny  # smallest normal number
 
 
 class Quantizer(ValueObject):
@@ -72,7 +72,7 @@ class Quantizer(ValueObject):
         # TensorFlow returns a Keras variable as it is; the cast reads it. Executing
         # eagerly, tf.custom_gradient refuses a function that reads variables itself.
         wide = ops.cast(tensor, dtype if dtype == "float64" else "float32")
-        return ops.cast(_with_gradient(self, wide), dtype)
+        return ops.cast(with_gradient(self, wide), dtype)
 
     def quantize(self, x: Any) -> np.ndarray:
         """Quantize a numpy array with the arithmetic of the layers (float32).
@@ -85,9 +85,7 @@ class Quantizer(ValueObject):
             float32 array of the same shape, every element on the grid.
         """
         with np.errstate(over="ignore"):  # beyond float32 is infinite, and saturates
-            array = np.asarray(x, np.float32)
-            zero = np.abs(array) < _TINY
-            values = self._forward(np, np.where(zero, np.float32(0), array))
+            values = self._forward(np, without_denormals(x))
         return np.asarray(values, dtype=np.float32)
 
 
@@ -149,14 +147,16 @@ class UniformQuantizer(Quantizer):
         return np.rint(values / self.step.astype(np.float64)).astype(np.int64)
 
 
-def _with_gradient(quantizer: Quantizer, x: Any) -> Any:
+def with_gradient(function: Any, x: Any) -> Any:
+    """Return `function._forward(ops, x)`, with the gradient `function._gradient`."""
+
     @ops.custom_gradient
     def quantize(tensor: Any) -> tuple[Any, Any]:
         def gradient(*args: Any, upstream: Any = None) -> Any:
             (upstream,) = args if upstream is None else (upstream,)
-            return quantizer._gradient(tensor, upstream)
+            return function._gradient(tensor, upstream)
 
-        return quantizer._forward(ops, tensor), gradient
+        return function._forward(ops, tensor), gradient
 
     return quantize(x)
 
@@ -165,6 +165,12 @@ def all_powers_of_two(values: Any) -> bool:
     """Whether every element of a positive array is a power of two."""
     mantissa, _ = np.frexp(np.atleast_1d(values))
     return bool(np.all(mantissa == 0.5))
+
+
+def without_denormals(x: Any) -> np.ndarray:
+    """Return float32 numbers with zero for denormal ones, as in TensorFlow."""
+    array = np.asarray(x, np.float32)
+    return np.where(np.abs(array) < TINY, np.float32(0), array)
 
 
 def constant(xp: Any, value: Any, like: Any) -> Any:
@@ -209,7 +215,17 @@ def are_normal(values: Any) -> bool:
             array = np.asarray(values, np.float32)
     except (TypeError, ValueError):
         return False
-    return bool(np.all(np.isfinite(array) & (array >= _TINY)))
+    return bool(np.all(np.isfinite(array) & (array >= TINY)))
+
+
+def positive(name: str, value: Any) -> float:
+    """Return a positive number as a float that float32 holds, or raise."""
+    if np.ndim(value) or not are_normal(value):
+        raise ValueError(
+            f"`{name}` must be a positive number within the range of float32. "
+            f"Received: {name}={value!r}"
+        )
+    return float(np.float32(value))
 
 
 def check_scale(name: str, value: Any) -> Scale:

@@ -125,7 +125,7 @@ def test_huge_numbers_and_nan(kind):
         (lambda: Ternary(threshold=-0.5), "threshold=-0.5"),
         (lambda: Ternary(threshold=float("nan")), "threshold=nan"),
         (lambda: Ternary(threshold=1e-40), "threshold=1e-40"),
-        (lambda: Ternary(threshold=(0.1, 0.2)), "threshold=(0.1, 0.2)"),
+        (lambda: Ternary(threshold=(0.1, -0.2)), "threshold=(0.1, -0.2)"),
         (lambda: Ternary(threshold="auto"), "threshold='auto'"),
     ],
 )
