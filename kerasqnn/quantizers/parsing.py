@@ -11,11 +11,16 @@ import numpy as np
 
 from .._values import parse_call
 from ..errors import unknown_name
-from . import qkeras_names
+from . import qkeras_activations, qkeras_names
 from .binary import Binary, Ternary
 from .fixed_point import FixedPoint, QuantizedReLU
+from .gradual import Gradual
+from .learned_bits import LearnedBits
 from .learned_step_size import PACT, LearnedStepSize
+from .power_of_two import PowerOfTwo, PowerOfTwoReLU
+from .quantized_functions import QuantizedHardSwish, QuantizedSigmoid, QuantizedTanh
 from .quantizer import Quantizer
+from .rectifiers import QuantizedLeakyReLU, QuantizedSigmoidReLU
 from .stateful import StatefulQuantizer
 
 AnyQuantizer = Quantizer | StatefulQuantizer
@@ -23,12 +28,26 @@ AnyQuantizer = Quantizer | StatefulQuantizer
 _FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "FixedPoint": FixedPoint,
     "QuantizedReLU": QuantizedReLU,
+    "QuantizedLeakyReLU": QuantizedLeakyReLU,
+    "QuantizedSigmoidReLU": QuantizedSigmoidReLU,
+    "QuantizedTanh": QuantizedTanh,
+    "QuantizedSigmoid": QuantizedSigmoid,
+    "QuantizedHardSwish": QuantizedHardSwish,
+    "PowerOfTwo": PowerOfTwo,
+    "PowerOfTwoReLU": PowerOfTwoReLU,
     "Binary": Binary,
     "Ternary": Ternary,
     "LearnedStepSize": LearnedStepSize,
     "PACT": PACT,
+    "LearnedBits": LearnedBits,
+    "Gradual": Gradual,
     "quantized_bits": qkeras_names.quantized_bits,
-    "quantized_relu": qkeras_names.quantized_relu,
+    "quantized_relu": qkeras_activations.quantized_relu,
+    "quantized_tanh": qkeras_activations.quantized_tanh,
+    "quantized_sigmoid": qkeras_activations.quantized_sigmoid,
+    "quantized_hswish": qkeras_activations.quantized_hswish,
+    "quantized_po2": qkeras_activations.quantized_po2,
+    "quantized_relu_po2": qkeras_activations.quantized_relu_po2,
     "binary": qkeras_names.binary,
     "ternary": qkeras_names.ternary,
 }
@@ -114,7 +133,7 @@ def _from_qkeras(quantizer: Any) -> AnyQuantizer:
         for argument in signature(_FACTORIES[name]).parameters
         if hasattr(quantizer, argument)
     }
-    return _FACTORIES[name](**arguments)
+    return qkeras_activations.with_internal_sigmoid(_FACTORIES[name](**arguments))
 
 
 def _plain(value: Any) -> Any:

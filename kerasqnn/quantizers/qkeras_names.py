@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from ._qkeras_options import fixed_alpha, number, refuse, unsupported
 from .binary import Binary, Ternary
-from .fixed_point import FixedPoint, QuantizedReLU
+from .fixed_point import FixedPoint
 from .quantizer import Quantizer
 
 
@@ -60,9 +59,9 @@ def quantized_bits(
         A `FixedPoint`, or `Binary` for one signed bit.
     """
     name = "quantized_bits"
-    _refuse(name, use_stochastic_rounding=use_stochastic_rounding)
-    _refuse(name, default=1, qnoise_factor=qnoise_factor, use_ste=use_ste)
-    _refuse(
+    refuse(name, use_stochastic_rounding=use_stochastic_rounding)
+    refuse(name, default=1, qnoise_factor=qnoise_factor, use_ste=use_ste)
+    refuse(
         name,
         default=None,
         elements_per_scale=elements_per_scale,
@@ -70,55 +69,14 @@ def quantized_bits(
         max_po2_exponent=max_po2_exponent,
         post_training_scale=post_training_scale,
     )
-    factor = _alpha(name, alpha)
+    factor = fixed_alpha(name, alpha)
     signed = bool(keep_negative)
     if bits == 1 and signed:
         return Binary(factor, gradient="identity")
     overflow = "SAT_SYM" if symmetric and signed else "SAT"
     return FixedPoint(
-        _number(bits), _number(integer), signed=signed, overflow=overflow, alpha=factor
+        number(bits), number(integer), signed=signed, overflow=overflow, alpha=factor
     )
-
-
-def quantized_relu(
-    bits: int = 8,
-    integer: int = 0,
-    use_sigmoid: int = 0,
-    negative_slope: float = 0.0,
-    use_stochastic_rounding: bool = False,
-    relu_upper_bound: float | None = None,
-    is_quantized_clip: bool = True,
-    qnoise_factor: float = 1.0,
-    var_name: str | None = None,
-    use_ste: bool = True,
-    use_variables: bool = False,
-) -> Quantizer:
-    """ReLU to unsigned fixed point with QKeras's arguments.
-
-    Args:
-        bits: Bit width.
-        integer: Bits before the binary point.
-        use_sigmoid: Refused unless 0.
-        negative_slope: Refused unless 0.
-        use_stochastic_rounding: Refused unless False.
-        relu_upper_bound: Has no effect in QKeras while `is_quantized_clip` is true, and
-            none here; refused otherwise.
-        is_quantized_clip: Refused if false together with `relu_upper_bound`.
-        qnoise_factor: Refused unless 1.
-        var_name: No effect here.
-        use_ste: Refused unless True.
-        use_variables: No effect here.
-
-    Returns:
-        A `QuantizedReLU`.
-    """
-    name = "quantized_relu"
-    _refuse(name, use_sigmoid=use_sigmoid, negative_slope=negative_slope)
-    _refuse(name, use_stochastic_rounding=use_stochastic_rounding)
-    _refuse(name, default=1, qnoise_factor=qnoise_factor, use_ste=use_ste)
-    if not is_quantized_clip:
-        _refuse(name, default=None, relu_upper_bound=relu_upper_bound)
-    return QuantizedReLU(_number(bits), _number(integer))
 
 
 def binary(
@@ -146,8 +104,8 @@ def binary(
     Returns:
         A `Binary`.
     """
-    _refuse("binary", use_01=use_01, use_stochastic_rounding=use_stochastic_rounding)
-    _refuse(
+    refuse("binary", use_01=use_01, use_stochastic_rounding=use_stochastic_rounding)
+    refuse(
         "binary",
         default=None,
         elements_per_scale=elements_per_scale,
@@ -155,7 +113,7 @@ def binary(
         max_po2_exponent=max_po2_exponent,
     )
     gradient = "tanh" if alpha is None else "identity"
-    return Binary(_alpha("binary", alpha), gradient=gradient)
+    return Binary(fixed_alpha("binary", alpha), gradient=gradient)
 
 
 def ternary(
@@ -175,41 +133,11 @@ def ternary(
     Returns:
         A `Ternary`.
     """
-    _refuse("ternary", use_stochastic_rounding=use_stochastic_rounding)
+    refuse("ternary", use_stochastic_rounding=use_stochastic_rounding)
     if isinstance(threshold, str):
-        raise ValueError(_unsupported("ternary", "threshold", threshold))
+        raise ValueError(unsupported("ternary", "threshold", threshold))
     gradient = "tanh" if alpha is None else "identity"
-    factor = _alpha("ternary", alpha)
+    factor = fixed_alpha("ternary", alpha)
     if threshold is None:
         return Ternary(factor, gradient=gradient)
     return Ternary(factor, threshold=threshold, gradient=gradient)
-
-
-def _number(value: Any) -> Any:
-    """Return the only element of an array as a Python number."""
-    array = np.asarray(value)
-    return array.item() if array.size == 1 else value
-
-
-def _alpha(name: str, alpha: Any) -> Any:
-    if isinstance(alpha, str):
-        raise ValueError(
-            f"{name}(alpha={alpha!r}) computes its scale from the data, which kerasqnn "
-            "does not support; give a number, or one number a channel. Allowed: None "
-            f"(scale 1) or positive numbers. Received: alpha={alpha!r}"
-        )
-    return 1.0 if alpha is None else alpha
-
-
-def _unsupported(name: str, argument: str, value: Any) -> str:
-    return (
-        f"{name}({argument}={value!r}) changes the result and has no counterpart in "
-        f"kerasqnn. Leave `{argument}` at its default. Received: {argument}={value!r}"
-    )
-
-
-def _refuse(name: str, *, default: Any = 0, **arguments: Any) -> None:
-    for argument, value in arguments.items():
-        same = value is None if default is None else value == default
-        if not same:
-            raise ValueError(_unsupported(name, argument, value))
