@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 from keras.saving import register_keras_serializable
 
+from ..errors import unknown_name
 from ._quantized import QuantizedLayer
+
+INVERSES: dict[str, Callable[[Any], Any]] = {
+    "rsqrt": ops.rsqrt,
+    "reciprocal": lambda variance: ops.reciprocal(ops.sqrt(variance)),
+}
 
 
 @register_keras_serializable(package="kerasqnn")
@@ -18,12 +25,15 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
     Formula, a channel at a time, with the batch statistics in training and the moving
     ones in inference:
 
-        s = scale_quantizer(gamma / sqrt(variance + epsilon))
-        o = offset_quantizer(beta - mean * s)
+        s = scale_quantizer(
+            gamma_quantizer(gamma) / sqrt(variance_quantizer(variance) + epsilon)
+        )
+        o = offset_quantizer(beta_quantizer(beta) - mean_quantizer(mean) * s)
         y = noise(x * s + o)
 
     With both quantizers on power-of-two grids `y` is exact in every tool that gets the
-    model, which plain batch normalization cannot be in fixed point. Without quantizers
+    model, which plain batch normalization cannot be in fixed point. The other four are
+    those of QKeras, whose `inverse_quantizer` is `scale_quantizer`. Without quantizers
     the output is bit-identical to Keras's layer.
 
     Args:
@@ -44,8 +54,15 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
         renorm_clipping: As Keras.
         renorm_momentum: As Keras.
         synchronized: As Keras.
+        inverse: How `1 / sqrt` is computed where a quantizer is set: `"rsqrt"`, one
+            operation, as Keras and QKeras 0.9 do; or `"reciprocal"` of the square root,
+            as qkeras-v3 in traced functions. Their last bits differ.
         scale_quantizer: Quantizer of `s`, or None.
         offset_quantizer: Quantizer of `o`, or None.
+        gamma_quantizer: Quantizer of `gamma`, or None.
+        beta_quantizer: Quantizer of `beta`, or None.
+        mean_quantizer: Quantizer of the mean, or None.
+        variance_quantizer: Quantizer of the variance, or None.
         noise: A `kerasqnn.noise` source or string, or None.
 
     Input shape:
@@ -55,18 +72,34 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
         That of the input.
 
     Raises:
-        ValueError: If a quantizer is combined with `renorm=True`.
+        ValueError: If a quantizer is combined with `renorm=True`, or `inverse` is
+            unknown.
+
+    References:
+        - QKeras `QBatchNormalization`.
     """
 
-    quantizer_arguments = ("scale_quantizer", "offset_quantizer")
+    quantizer_arguments = (
+        "scale_quantizer",
+        "offset_quantizer",
+        "gamma_quantizer",
+        "beta_quantizer",
+        "mean_quantizer",
+        "variance_quantizer",
+    )
+    option_defaults = {"inverse": "rsqrt"}
+
+    def _set_options(self, inverse: str) -> None:  # type: ignore[override]
+        if inverse not in INVERSES:
+            raise ValueError(unknown_name("`inverse`", inverse, INVERSES))
+        self.inverse = inverse
 
     def _set_quantizers(self, noise: Any = None, **given: Any) -> None:
         super()._set_quantizers(noise, **given)
         if self.renorm and self.is_quantized:
             raise ValueError(
-                "Batch renormalization cannot be quantized. Allowed with "
-                "scale_quantizer or offset_quantizer: renorm=False. "
-                "Received: renorm=True"
+                "Batch renormalization cannot be quantized. Allowed with quantizers: "
+                "renorm=False. Received: renorm=True"
             )
 
     def _quantized_shape(self, argument: str, input_shape: Any) -> Any:
@@ -99,13 +132,17 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
         return mean, variance
 
     def _scale_and_offset(self, mean: Any, variance: Any) -> tuple[Any, Any]:
-        scale = ops.rsqrt(variance + self.epsilon)
+        variance = self._quantized(self.variance_quantizer, variance) + self.epsilon
+        scale = INVERSES[self.inverse](variance)
         if self.scale:
-            scale = scale * ops.cast(self.gamma, scale.dtype)
+            gamma = self._quantized(self.gamma_quantizer, self.gamma)
+            scale = scale * ops.cast(gamma, scale.dtype)
         scale = self._quantized(self.scale_quantizer, scale)
+        mean = self._quantized(self.mean_quantizer, mean)
         offset = -mean * scale
         if self.center:
-            offset = ops.cast(self.beta, scale.dtype) - mean * scale
+            beta = self._quantized(self.beta_quantizer, self.beta)
+            offset = ops.cast(beta, scale.dtype) - mean * scale
         return scale, self._quantized(self.offset_quantizer, offset)
 
     def inference_scale_and_offset(self) -> tuple[Any, Any]:
@@ -115,3 +152,7 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
             ops.convert_to_tensor(self.moving_variance),
         )
         return ops.convert_to_numpy(scale), ops.convert_to_numpy(offset)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments, Keras's and kerasqnn's."""
+        return {**super().get_config(), "inverse": self.inverse}

@@ -130,3 +130,32 @@ def test_noise_and_half_precision():
     expected = np.asarray(quiet(X)).astype(np.float16)
     np.testing.assert_array_equal(half(X), expected)
     assert {w.dtype for w in half.weights} == {"float32"}
+
+
+@pytest.mark.parametrize("inverse", ["rsqrt", "reciprocal"])
+def test_quantizers_of_the_parameters(inverse):
+    """Each of QKeras's four quantizers acts on its own number, before the formula.
+
+    A layer that holds the quantized numbers, without these quantizers, gives the bits.
+    """
+    given = {
+        "gamma_quantizer": FixedPoint(5, 2),
+        "beta_quantizer": FixedPoint(4, 1),
+        "mean_quantizer": FixedPoint(3, 1),
+        "variance_quantizer": FixedPoint(4, 2, signed=False),
+    }
+    layer = filled(QuantBatchNormalization(inverse=inverse, **QUANTIZERS, **given))
+    plain = filled(QuantBatchNormalization(inverse=inverse, **QUANTIZERS))
+    numbers = ("gamma", "beta", "moving_mean", "moving_variance")
+    for name, quantizer in zip(numbers, given.values(), strict=True):
+        value = quantizer.quantize(getattr(plain, name))
+        assert not np.array_equal(value, getattr(plain, name))
+        getattr(plain, name).assign(value)
+    np.testing.assert_array_equal(layer(X), plain(X))
+    copy = QuantBatchNormalization.from_config(layer.get_config())
+    assert copy.inverse == inverse and copy.mean_quantizer == given["mean_quantizer"]
+
+
+def test_unknown_inverse_is_refused():
+    with pytest.raises(ValueError, match="Unknown `inverse`.*Received: 'divide'"):
+        QuantBatchNormalization(inverse="divide")
