@@ -28,9 +28,12 @@ from .qkeras_activations import quantized_relu as quantized_relu
 from .qkeras_activations import quantized_relu_po2 as quantized_relu_po2
 from .qkeras_activations import quantized_sigmoid as quantized_sigmoid
 from .qkeras_activations import quantized_tanh as quantized_tanh
-from .qkeras_names import binary as binary
 from .qkeras_names import quantized_bits as quantized_bits
-from .qkeras_names import ternary as ternary
+from .qkeras_names import quantized_linear as quantized_linear
+from .qkeras_signs import binary as binary
+from .qkeras_signs import stochastic_binary as stochastic_binary
+from .qkeras_signs import stochastic_ternary as stochastic_ternary
+from .qkeras_signs import ternary as ternary
 from .quantized_functions import QuantizedFunction as QuantizedFunction
 from .quantized_functions import QuantizedHardSwish as QuantizedHardSwish
 from .quantized_functions import QuantizedSigmoid as QuantizedSigmoid
@@ -41,3 +44,6 @@ from .rectifiers import QuantizedLeakyReLU as QuantizedLeakyReLU
 from .rectifiers import QuantizedSigmoidReLU as QuantizedSigmoidReLU
 from .rounding import ROUNDING_MODES as ROUNDING_MODES
 from .stateful import StatefulQuantizer as StatefulQuantizer
+from .stochastic import StochasticBinary as StochasticBinary
+from .stochastic import StochasticRounding as StochasticRounding
+from .stochastic import StochasticTernary as StochasticTernary

@@ -38,3 +38,21 @@ def refuse(name: str, *, default: Any = 0, **arguments: Any) -> None:
         same = value is None if default is None else value == default
         if not same:
             raise ValueError(unsupported(name, argument, value))
+
+
+def scale_axes(name: str, scale_axis: Any, elements: Any = None) -> tuple[Any, Any]:
+    """Return `axis` and `group` of an `AutoScale`.
+
+    QKeras takes its scale over all axes, some of them twice, for a negative number.
+    """
+    axes = scale_axis if isinstance(scale_axis, tuple | list) else [scale_axis]
+    if scale_axis is not None and any(a is None or a < 0 for a in axes):
+        raise ValueError(unsupported(name, "scale_axis", scale_axis))
+    if elements is None:
+        return (-1 if scale_axis is None else scale_axis), 1
+    if scale_axis is None:
+        raise ValueError(
+            f"{name}: `elements_per_scale` needs `scale_axis`. "
+            f"Received: elements_per_scale={elements!r}, scale_axis=None"
+        )
+    return scale_axis, elements

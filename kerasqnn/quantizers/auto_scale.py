@@ -216,7 +216,7 @@ class AutoScale(Quantizer):
         return step
 
     def _power_of_two(self, xp: Any, step: Any) -> Any:
-        """Return the nearest power of two, `unit * 2^round(log2(step / unit + 1e-7))`."""
+        """Return `unit * 2^round(log2(step / unit + 1e-7))`."""
         unit = constant(xp, self._unit, step)
         return nearest_power_of_two(xp, step / unit + EPSILON) * unit
 

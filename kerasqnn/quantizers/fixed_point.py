@@ -238,7 +238,7 @@ class QuantizedLinear(FixedPoint):
 
     Formula, with `step = scale * 2^(integer - bits + signed)`:
 
-        y = step * round(clip(x / step, code_min, code_max))
+        y = step * clip(round(x / step), code_min, code_max)
 
     Gradient: 1 where `code_min <= x / step <= code_max`, 0 elsewhere.
 
@@ -247,6 +247,7 @@ class QuantizedLinear(FixedPoint):
         integer: Bits before the binary point, sign excluded; may be negative.
         signed: Whether there are negative codes.
         symmetric: Whether the smallest signed code is left out.
+        rounding: One of `ROUNDING_MODES`; `"ROUND"` is half to even.
         scale: Positive number, or one a channel of the last axis, that scales the grid.
 
     Example:
@@ -265,10 +266,17 @@ class QuantizedLinear(FixedPoint):
         *,
         signed: bool = True,
         symmetric: bool = True,
+        rounding: str = "ROUND",
         scale: Any = 1.0,
     ) -> None:
-        overflow = "SAT_SYM" if signed and symmetric else "SAT"
-        super().__init__(bits, integer, signed=signed, overflow=overflow, scale=scale)
+        super().__init__(
+            bits,
+            integer,
+            signed=signed,
+            rounding=rounding,
+            overflow="SAT_SYM" if signed and symmetric else "SAT",
+            scale=scale,
+        )
         self._set(symmetric=bool(symmetric))
 
     def _gradient(self, x: Any, upstream: Any) -> Any:
@@ -284,5 +292,6 @@ class QuantizedLinear(FixedPoint):
             "integer": self.integer,
             "signed": self.signed,
             "symmetric": self.symmetric,
+            "rounding": self.rounding,
             "scale": self.scale,
         }

@@ -14,6 +14,10 @@ from .._values import ValueObject
 from .quantizer import all_powers_of_two, constant, opaque, with_gradient
 
 
+# The kinds of operations in a graph that compute a `Function` exactly as it is here.
+FUNCTIONS = ("clipped_linear", "leaky_relu", "hard_swish", "step_function")
+
+
 class Function(ValueObject):
     """An elementwise function with one float32 formula for numpy and `keras.ops`.
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from .._values import parse_call
 from ..errors import unknown_name
-from . import qkeras_activations, qkeras_names
-from .binary import Binary, Ternary
-from .fixed_point import FixedPoint, QuantizedReLU
+from . import qkeras_activations, qkeras_names, qkeras_signs
+from .auto_binary import AutoBinary, AutoTernary
+from .auto_fixed_point import AutoFixedPoint, AutoLinear
+from .binary import Binary, Heaviside, Ternary
+from .fixed_point import FixedPoint, QuantizedLinear, QuantizedReLU
 from .gradual import Gradual
 from .learned_bits import LearnedBits
 from .learned_step_size import PACT, LearnedStepSize
@@ -22,6 +24,7 @@ from .quantized_functions import QuantizedHardSwish, QuantizedSigmoid, Quantized
 from .quantizer import Quantizer
 from .rectifiers import QuantizedLeakyReLU, QuantizedSigmoidReLU
 from .stateful import StatefulQuantizer
+from .stochastic import StochasticBinary, StochasticRounding, StochasticTernary
 
 AnyQuantizer = Quantizer | StatefulQuantizer
 
@@ -35,8 +38,17 @@ _FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "QuantizedHardSwish": QuantizedHardSwish,
     "PowerOfTwo": PowerOfTwo,
     "PowerOfTwoReLU": PowerOfTwoReLU,
+    "QuantizedLinear": QuantizedLinear,
     "Binary": Binary,
+    "Heaviside": Heaviside,
     "Ternary": Ternary,
+    "AutoFixedPoint": AutoFixedPoint,
+    "AutoLinear": AutoLinear,
+    "AutoBinary": AutoBinary,
+    "AutoTernary": AutoTernary,
+    "StochasticRounding": StochasticRounding,
+    "StochasticBinary": StochasticBinary,
+    "StochasticTernary": StochasticTernary,
     "LearnedStepSize": LearnedStepSize,
     "PACT": PACT,
     "LearnedBits": LearnedBits,
@@ -48,8 +60,11 @@ _FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "quantized_hswish": qkeras_activations.quantized_hswish,
     "quantized_po2": qkeras_activations.quantized_po2,
     "quantized_relu_po2": qkeras_activations.quantized_relu_po2,
-    "binary": qkeras_names.binary,
-    "ternary": qkeras_names.ternary,
+    "quantized_linear": qkeras_names.quantized_linear,
+    "binary": qkeras_signs.binary,
+    "ternary": qkeras_signs.ternary,
+    "stochastic_binary": qkeras_signs.stochastic_binary,
+    "stochastic_ternary": qkeras_signs.stochastic_ternary,
 }
 
 

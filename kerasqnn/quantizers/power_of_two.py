@@ -12,7 +12,6 @@ from keras import ops
 from keras.saving import register_keras_serializable
 
 from ..errors import unknown_name
-from .fixed_point import FixedPoint
 from .functions import StepFunction, check_slope
 from .quantizer import (
     TINY,
@@ -25,7 +24,6 @@ from .quantizer import (
 
 ROUNDINGS = ("rnd", "floor")
 EPSILON = np.float32(1e-7)  # QKeras uses Keras's epsilon, here always its default
-_WIDEST = 24
 _LOG_2 = np.float32(np.log(2.0))
 
 
@@ -99,22 +97,8 @@ class _PowerOfTwo(Quantizer):
         return _steps(thresholds, np.where(levels < TINY, 0.0, levels))
 
     def fixed(self, values: Any = None) -> UniformQuantizer | None:
-        """Return fixed point that holds the quantized weights, or None.
-
-        None for activations, whose `stages()` say what they do, and for weights that
-        need more than 24 bits.
-        """
-        if values is None:
-            return None
-        magnitudes = np.abs(self.quantize(values)).astype(np.float64)
-        magnitudes = magnitudes[magnitudes > 0]
-        if not magnitudes.size:
-            return FixedPoint(2)
-        low, high = (round(math.log2(m)) for m in (magnitudes.min(), magnitudes.max()))
-        bits = high - low + 2
-        if bits > _WIDEST or not -32 <= high + 1 <= 32:
-            return None
-        return FixedPoint(bits, high + 1, overflow="SAT_SYM")
+        """Return None: no grid of equal steps rounds to powers of two."""
+        return None
 
     @abstractmethod
     def _function(self) -> StepFunction:
