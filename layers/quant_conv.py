@@ -17,6 +17,9 @@ class _QuantizedConv(QuantizedConvolution):
 
     def _convolve(self, inputs: Any) -> Any:
         kernel = self._quantized(self.kernel_quantizer, self.kernel)
+        return self._convolve_with(inputs, kernel)
+
+    def _convolve_with(self, inputs: Any, kernel: Any) -> Any:
         padding = self.padding
         if padding == "causal":  # in one dimension
             inputs = ops.pad(inputs, self._compute_causal_padding())

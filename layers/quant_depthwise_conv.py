@@ -16,9 +16,13 @@ class _QuantizedDepthwiseConv(QuantizedConvolution):
     quantizer_arguments = ("depthwise_quantizer", "bias_quantizer")
 
     def _convolve(self, inputs: Any) -> Any:
+        kernel = self._quantized(self.depthwise_quantizer, self.kernel)
+        return self._convolve_with(inputs, kernel)
+
+    def _convolve_with(self, inputs: Any, kernel: Any) -> Any:
         return ops.depthwise_conv(
             inputs,
-            self._quantized(self.depthwise_quantizer, self.kernel),
+            kernel,
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
