@@ -30,6 +30,7 @@ if _TYPE_CHECKING:
     from .models import quantize_model as quantize_model
     from .models import read_model as read_model
     from .models import strip_noise as strip_noise
+    from .models import summary as summary
     from .walking import walk_noise as walk_noise
 
 # Heavy rooms open at first use.
@@ -46,9 +47,19 @@ _LAZY = {
     "quantize_model": "models",
     "read_model": "models",
     "strip_noise": "models",
+    "summary": "models",
     "walk_noise": "walking",
 }
-_LAZY_MODULES = ("conversion", "data", "export", "hardware", "models", "testing", "training", "walking")
+_LAZY_MODULES = (
+    "conversion",
+    "data",
+    "export",
+    "hardware",
+    "models",
+    "testing",
+    "training",
+    "walking",
+)
 
 
 def __getattr__(name: str) -> object:

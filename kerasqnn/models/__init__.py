@@ -2,8 +2,6 @@
 
 from .arithmetic import Arithmetic as Arithmetic
 from .arithmetic import analyse as analyse
-from .conversion import dequantize_model as dequantize_model
-from .conversion import strip_noise as strip_noise
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_exactly as evaluate_exactly
 from .folding import fold_batch_normalization as fold_batch_normalization
@@ -18,3 +16,7 @@ from .noise_control import noise_points as noise_points
 from .quantize import QuantizationReport as QuantizationReport
 from .quantize import quantize_model as quantize_model
 from .reading import read_model as read_model
+from .stripping import dequantize_model as dequantize_model
+from .stripping import strip_noise as strip_noise
+from .summary import Summary as Summary
+from .summary import summary as summary

@@ -92,25 +92,39 @@ def integer_reference(model: keras.Model, x: Any) -> IntegerReference:
     return _run(graph, dict(zip(graph.inputs, inputs, strict=True)))
 
 
+def accumulators(graph: Graph) -> dict[str, int]:
+    """Return the accumulator bits of every operation that has integer inputs.
+
+    Args:
+        graph: A graph without noise; operations in floating point are passed over.
+
+    Returns:
+        Bits by operation name, as in `IntegerReference`.
+    """
+    widths: dict[str, int] = {}
+    tensors: dict[str, Integers] = {}
+    floats: dict[str, np.ndarray] = {}
+    for operation in graph:
+        if operation.kind == "input":  # no samples: bounds are all that is wanted
+            shape = graph.tensors[operation.output].shape
+            floats[operation.output] = np.zeros((0, *(d or 1 for d in shape[1:])))
+            continue
+        try:
+            tensors[operation.output], width = _compute(operation, floats, tensors)
+        except (KeyError, UnsupportedModelError):
+            continue
+        if width is not None:
+            widths[operation.name] = width
+    return widths
+
+
 def _run(graph: Graph, floats: dict[str, np.ndarray]) -> IntegerReference:
     tensors: dict[str, Integers] = {}
     widths: dict[str, int] = {}
     for operation in graph:
         if operation.kind == "input":
             continue
-        step = STEPS.get(operation.kind)
-        if step is None:
-            raise UnsupportedModelError(
-                f"Layer {operation.layer!r} ({operation.kind}) computes in floating "
-                "point and has no integer evaluation; leave it out of the model, or "
-                "put it behind the integer part.",
-                layer=operation.layer,
-            )
-        if any(t in floats for t in operation.inputs):
-            result, width = _quantized_input(operation, floats), None
-        else:
-            given = [tensors[t] for t in operation.inputs]
-            result, width = step(operation, *given)
+        result, width = _compute(operation, floats, tensors)
         tensors[operation.output] = result
         if width is not None:
             widths[operation.name] = width
@@ -118,6 +132,22 @@ def _run(graph: Graph, floats: dict[str, np.ndarray]) -> IntegerReference:
     if missing:
         raise _unquantized(missing[0])
     return IntegerReference(tuple(tensors[t] for t in graph.outputs), tensors, widths)
+
+
+def _compute(
+    operation: Operation, floats: dict[str, np.ndarray], tensors: dict[str, Integers]
+) -> tuple[Integers, int | None]:
+    step = STEPS.get(operation.kind)
+    if step is None:
+        raise UnsupportedModelError(
+            f"Layer {operation.layer!r} ({operation.kind}) computes in floating "
+            "point and has no integer evaluation; leave it out of the model, or "
+            "put it behind the integer part.",
+            layer=operation.layer,
+        )
+    if any(t in floats for t in operation.inputs):
+        return _quantized_input(operation, floats), None
+    return step(operation, *(tensors[t] for t in operation.inputs))
 
 
 def _unquantized(layer: str) -> UnsupportedModelError:

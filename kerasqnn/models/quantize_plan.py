@@ -23,7 +23,7 @@ from .quantize_config import (
     twin,
 )
 from .readers.normalization import inference_scale_and_offset
-from .rewriting import array, copy_of, list_weights, with_config
+from .rewriting import array, copy_of, list_weights, weight_of, with_config
 
 # Their results lie on the grid of their inputs.
 _KEEP_THE_GRID = {
@@ -278,11 +278,8 @@ def _values(layer: Any, argument: str) -> np.ndarray | None:
     if isinstance(layer, keras.layers.BatchNormalization):
         scale, offset = inference_scale_and_offset(layer)
         return {"scale": scale, "offset": offset}.get(base)
-    weights = {w.name: w for w in list_weights(layer)}
-    for name in (base, f"{base}_kernel", "kernel" if base != "bias" else base):
-        if name in weights:
-            return array(weights[name])
-    return None
+    weight = weight_of(layer, argument)
+    return None if weight is None else array(weight)
 
 
 def _weight_quantizer(values: np.ndarray, bits: int, method: str) -> Any:

@@ -40,8 +40,9 @@ def outputs(model: keras.Model, x: object) -> np.ndarray | list[np.ndarray]:
     """Return what a model computes, without the time that `predict` takes to trace."""
     if isinstance(x, list) and len(x) == 1:
         x = x[0]
-    listed = isinstance(getattr(model, "input", None), list) and not isinstance(x, (list, dict))
-    y = model([x] if listed else x, training=False)
+    if isinstance(getattr(model, "input", None), list) and isinstance(x, np.ndarray):
+        x = [x]
+    y = model(x, training=False)
     return [np.asarray(t) for t in y] if isinstance(y, list) else np.asarray(y)
 
 

@@ -14,7 +14,7 @@ from ..quantizers import Binary, Quantizer, StatefulQuantizer, Ternary
 from .noise_control import noise_points
 from .quantize_config import twin
 from .readers.registry import parameter
-from .rewriting import array, copy_of, list_weights, rewrite, with_config
+from .rewriting import array, copy_of, rewrite, weight_of, with_config
 
 WEIGHTS = ("quantized", "float")
 
@@ -184,7 +184,6 @@ def _checked(layer: Any, path: str) -> Any:
 
 def _store_quantized(layer: Any, new: Any, path: str) -> None:
     """Put the values that the forward pass uses into the plain layer."""
-    weights = {w.name: w for w in list_weights(new)}
     if isinstance(layer, keras.layers.BatchNormalization):
         if layer.is_quantized:
             _store_normalization(layer, new, path)
@@ -194,10 +193,9 @@ def _store_quantized(layer: Any, new: Any, path: str) -> None:
         base = argument.removesuffix("_quantizer")
         if quantizer is None or base == "output":
             continue
-        names = (base, f"{base}_kernel", "kernel" if base != "bias" else base)
-        name = next((n for n in names if n in weights), None)
-        if name is not None:
-            weights[name].assign(parameter(weights[name], quantizer).value)
+        weight = weight_of(new, argument)
+        if weight is not None:
+            weight.assign(parameter(weight, quantizer).value)
         elif base != "bias":
             raise UnsupportedModelError(
                 f"Layer {path!r} quantizes {base!r}, which no weight of "
