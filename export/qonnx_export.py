@@ -16,6 +16,7 @@ from .._version import __version__
 from ..errors import UnsupportedModelError, VerificationError
 from ..models import Arithmetic, Graph, analyse, read_model
 from ..models.noise_control import noise_switched_off
+from . import function_handlers as function_handlers
 from .builder import Builder
 from .functions import DOMAIN, DOMAIN_VERSION, OPSET, functions_for
 from .handlers import handler_of

@@ -18,7 +18,9 @@ Rule = Callable[[Operation, list[Facts], list[Tensor]], Outcome]
 RULES: dict[str, Rule] = {}
 
 
-def _rule(*kinds: str) -> Callable[[Rule], Rule]:
+def rule(*kinds: str) -> Callable[[Rule], Rule]:
+    """Register the rule of some kinds of operations."""
+
     def register(rule: Rule) -> Rule:
         RULES.update(dict.fromkeys(kinds, rule))
         return rule
@@ -26,7 +28,7 @@ def _rule(*kinds: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def _derive(
+def derive(
     inputs: list[Facts],
     grid: Grid | None,
     *,
@@ -44,7 +46,7 @@ def _derive(
     return Facts(grid, True, faithful)
 
 
-@_rule("input")
+@rule("input")
 def _input(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcome:
     return Facts(None), None
 
@@ -54,15 +56,15 @@ def no_grid(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outco
     what = operation.attributes.get("operation", operation.attributes.get("function"))
     name = getattr(what, "__name__", type(what).__name__) if what else operation.kind
     loses = f"layer {operation.layer!r} computes {name} in floating point"
-    return _derive(inputs, None, loses=loses, operation=operation), None
+    return derive(inputs, None, loses=loses, operation=operation), None
 
 
-@_rule("quantize")
+@rule("quantize")
 def _quantize(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcome:
     quantizer: UniformQuantizer = operation.attributes["quantizer"]
     (given,) = inputs
     if not quantizer.is_power_of_two:
-        return _derive(inputs, None), None
+        return derive(inputs, None), None
     # A quantizer puts even an unbounded value on its grid.
     low = quantizer.min.astype(np.float64)
     high = quantizer.max.astype(np.float64)
@@ -71,7 +73,7 @@ def _quantize(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Out
         high = np.minimum(high, quantizer._forward(np, given.grid.high + 0.0 * high))
     step = float(np.min(quantizer.step))
     faithful = _rounds_exactly(quantizer, given.grid)
-    return _derive(inputs, Grid(step, low, high), faithful=faithful), None
+    return derive(inputs, Grid(step, low, high), faithful=faithful), None
 
 
 def _rounds_exactly(quantizer: UniformQuantizer, grid: Grid | None) -> bool:
@@ -97,7 +99,7 @@ def _may_wrap(quantizer: UniformQuantizer) -> bool:
     return isinstance(quantizer, FixedPoint) and quantizer.overflow == "WRAP"
 
 
-@_rule("noise")
+@rule("noise")
 def _noise(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcome:
     return inputs[0], None
 
@@ -108,7 +110,7 @@ def _no_input_grid(operation: Operation, inputs: list[Facts]) -> Outcome:
         "so that the result depends on the order of the sum; quantize its input, "
         "kernel and bias to power-of-two steps"
     )
-    return _derive(inputs, None, loses=loses, operation=operation), None
+    return derive(inputs, None, loses=loses, operation=operation), None
 
 
 def _too_wide(operation: Operation, bits: int) -> str:
@@ -124,7 +126,7 @@ def _too_wide(operation: Operation, bits: int) -> str:
     )
 
 
-@_rule("dense", "conv2d")
+@rule("dense", "conv2d")
 def _weighted_sum(
     operation: Operation, inputs: list[Facts], tensors: list[Tensor]
 ) -> Outcome:
@@ -141,7 +143,7 @@ def _weighted_sum(
         step = min(step, 2.0 ** exponent_of_lsb(bias)) if np.any(bias) else step
     width = bits_needed(reach, step)
     loses = _too_wide(operation, width)
-    out = _derive(inputs, Grid(step, low, high), loses=loses, operation=operation)
+    out = derive(inputs, Grid(step, low, high), loses=loses, operation=operation)
     return out, width
 
 
@@ -168,13 +170,13 @@ def _sum_bounds(
     return sum_low, sum_high, reach
 
 
-@_rule("scale_offset")
+@rule("scale_offset")
 def _scale_offset(
     operation: Operation, inputs: list[Facts], tensors: list[Tensor]
 ) -> Outcome:
     grid = inputs[0].grid
     if grid is None or operation.attributes["axis"] != len(tensors[0].shape) - 1:
-        return _derive(inputs, None), None
+        return derive(inputs, None), None
     scale = operation.weights["scale"].value.astype(np.float64)
     offset = operation.weights["offset"].value.astype(np.float64)
     ends = np.stack([grid.low * scale, grid.high * scale])
@@ -184,23 +186,23 @@ def _scale_offset(
     width = bits_needed(grid.magnitude * np.abs(scale) + np.abs(offset), step)
     # Elementwise float32 arithmetic is reproducible even where it rounds.
     faithful = width <= FLOAT32_BITS
-    return _derive(inputs, Grid(step, low, high), faithful=faithful), width
+    return derive(inputs, Grid(step, low, high), faithful=faithful), width
 
 
-@_rule("relu")
+@rule("relu")
 def _relu(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcome:
     grid = inputs[0].grid
     if grid is not None:
         grid = Grid(grid.step, np.maximum(grid.low, 0.0), np.maximum(grid.high, 0.0))
-    return _derive(inputs, grid), None
+    return derive(inputs, grid), None
 
 
-@_rule("max_pool2d", "global_max_pool2d")
+@rule("max_pool2d", "global_max_pool2d")
 def _same_values(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcome:
     return inputs[0], None
 
 
-@_rule("reshape")
+@rule("reshape")
 def _reshape(
     operation: Operation, inputs: list[Facts], tensors: list[Tensor]
 ) -> Outcome:
@@ -214,10 +216,10 @@ def _reshape(
         else:
             low, high = grid.low.min(), grid.high.max()
         grid = Grid(grid.step, np.asarray(low), np.asarray(high))
-    return _derive(inputs, grid), None
+    return derive(inputs, grid), None
 
 
-@_rule("average_pool2d", "global_average_pool2d")
+@rule("average_pool2d", "global_average_pool2d")
 def _average(
     operation: Operation, inputs: list[Facts], tensors: list[Tensor]
 ) -> Outcome:
@@ -232,33 +234,33 @@ def _average(
             f"layer {operation.layer!r} averages {count} values, and only a power of "
             "two without padding divides exactly; choose such a pool size"
         )
-        return _derive(inputs, None, loses=loses, operation=operation), None
+        return derive(inputs, None, loses=loses, operation=operation), None
     width = bits_needed(grid.magnitude * count, grid.step)
     averaged = Grid(grid.step / count, grid.low, grid.high)
     loses = _too_wide(operation, width)
-    return _derive(inputs, averaged, loses=loses, operation=operation), width
+    return derive(inputs, averaged, loses=loses, operation=operation), width
 
 
-@_rule("add", "subtract", "multiply", "maximum", "minimum")
+@rule("add", "subtract", "multiply", "maximum", "minimum")
 def _merge(operation: Operation, inputs: list[Facts], tensors: list[Tensor]) -> Outcome:
     grids = [f.grid for f in inputs]
     if any(g is None for g in grids) or len({t.shape for t in tensors}) > 1:
         # One rounding of two operands is the same everywhere; of three it is not.
         if operation.kind in ("maximum", "minimum") or len(inputs) == 2:
-            return _derive(inputs, None), None
+            return derive(inputs, None), None
         return _no_input_grid(operation, inputs)
     total = grids[0]
     if total is None:
-        return _derive(inputs, None), None
+        return derive(inputs, None), None
     width = 0
     for grid in grids[1:]:
         if grid is not None:
             total = COMBINE[operation.kind](total, grid)
             width = max(width, bits_needed(total.magnitude, total.step))
     if operation.kind in ("maximum", "minimum"):
-        return _derive(inputs, total), None
+        return derive(inputs, total), None
     loses = _too_wide(operation, width)
-    return _derive(inputs, total, loses=loses, operation=operation), width
+    return derive(inputs, total, loses=loses, operation=operation), width
 
 
 def _product(a: Grid, b: Grid) -> Grid:
@@ -279,14 +281,14 @@ COMBINE: dict[str, Callable[[Grid, Grid], Grid]] = {
 }
 
 
-@_rule("concatenate")
+@rule("concatenate")
 def _concatenate(
     operation: Operation, inputs: list[Facts], tensors: list[Tensor]
 ) -> Outcome:
     grids = [f.grid for f in inputs]
     present = [g for g in grids if g is not None]
     if len(present) < len(grids):
-        return _derive(inputs, None), None
+        return derive(inputs, None), None
     step = min(g.step for g in present)
     if operation.attributes["axis"] == len(tensors[0].shape) - 1:
         widths = [t.shape[-1] or 0 for t in tensors]
@@ -296,4 +298,4 @@ def _concatenate(
     else:
         low = np.minimum.reduce(np.broadcast_arrays(*(g.low for g in present)))
         high = np.maximum.reduce(np.broadcast_arrays(*(g.high for g in present)))
-    return _derive(inputs, Grid(step, low, high)), None
+    return derive(inputs, Grid(step, low, high)), None

@@ -10,6 +10,8 @@ import numpy as np
 from keras import ops
 
 from ..errors import UnsupportedModelError
+from ..quantizers.functions import FUNCTIONS
+from ..quantizers.quantizer import without_denormals
 from .arithmetic import Arithmetic
 from .graph import Graph, Operation
 from .grids import FLOAT64_BITS
@@ -63,11 +65,18 @@ def _dense(operation: Operation, x: Any) -> Any:
 
 def _conv2d(operation: Operation, x: Any) -> Any:
     a = operation.attributes
-    y = ops.conv(
+    kernel, convolve, padding = _weight(operation, "kernel"), ops.conv, a["padding"]
+    if a.get("depthwise"):  # as Keras's layer does, not as a grouped one
+        kernel = ops.reshape(kernel, (*kernel.shape[:2], a["groups"], -1))
+        convolve = ops.depthwise_conv
+    if padding == "causal":
+        pads = padding_of(operation, x.shape[1:3], kernel.shape[:2])
+        x, padding = ops.pad(x, [(0, 0), *pads, (0, 0)]), "valid"
+    y = convolve(
         x,
-        _weight(operation, "kernel"),
-        strides=list(a["strides"]),
-        padding=a["padding"],
+        kernel,
+        strides=a["strides"],
+        padding=padding,
         dilation_rate=a["dilation"],
         data_format="channels_last",
     )
@@ -119,7 +128,9 @@ _KERAS: dict[str, Callable[..., Any]] = {
     "scale_offset": _scale_offset,
     "relu": lambda o, x: ops.relu(x),
     "softmax": lambda o, x: keras.activations.softmax(x, axis=o.attributes["axis"]),
-    "activation": lambda o, x: o.attributes["function"](x),
+    **dict.fromkeys(
+        ("activation", *FUNCTIONS), lambda o, x: o.attributes["function"](x)
+    ),
     "max_pool2d": _pool2d(ops.max_pool),
     "average_pool2d": _pool2d(ops.average_pool),
     "global_max_pool2d": _global_pool2d(ops.max),
@@ -173,8 +184,10 @@ def evaluate_exactly(
         arguments = [known[t] for t in operation.inputs]
         if arithmetic.facts[operation.input].grid is None:
             # What an input counts as is what the quantizer makes of it in float32.
-            quantizer = operation.attributes["quantizer"]
-            result = quantizer.quantize(arguments[0]).astype(np.float64)
+            a = operation.attributes
+            first = a["quantizer"] if operation.kind == "quantize" else a["function"]
+            values = without_denormals(arguments[0])
+            result = first._forward(np, values).astype(np.float64)
         else:
             result = _EXACT[operation.kind](operation, *arguments)
         known[operation.output] = result
@@ -202,17 +215,36 @@ def same_padding(
     return total // 2, total - total // 2
 
 
+def padding_of(
+    operation: Operation, size: Sequence[int | None], window: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return the padding before and after rows and columns of a window operation.
+
+    Args:
+        operation: A convolution or pooling.
+        size: Rows and columns of its input.
+        window: Rows and columns of its window.
+    """
+    a = operation.attributes
+    dilation = a.get("dilation", (1, 1))
+    if a["padding"] == "same":
+        return [
+            same_padding(size[i] or 0, window[i], a["strides"][i], dilation[i])
+            for i in (0, 1)
+        ]
+    # Causal: a sequence, along the columns, is padded only before its first step.
+    causal = a["padding"] == "causal"
+    return [(0, 0), ((window[1] - 1) * dilation[1] if causal else 0, 0)]
+
+
 def _windows(
     x: np.ndarray, operation: Operation, window: tuple[int, ...], fill: float
 ) -> np.ndarray:
     """Return the windows, `(batch, height, width, channels, rows, columns)`."""
     a = operation.attributes
     strides, dilation = a["strides"], a.get("dilation", (1, 1))
-    if a["padding"] == "same":
-        pads = [
-            same_padding(x.shape[1 + i], window[i], strides[i], dilation[i])
-            for i in (0, 1)
-        ]
+    if a["padding"] != "valid":
+        pads = padding_of(operation, x.shape[1:3], window)
         x = np.pad(x, [(0, 0), *pads, (0, 0)], constant_values=fill)
     reach = tuple((window[i] - 1) * dilation[i] + 1 for i in (0, 1))
     view = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(1, 2))
@@ -257,6 +289,7 @@ _EXACT: dict[str, Callable[..., np.ndarray]] = {
     "conv2d": _exact_conv2d,
     "scale_offset": _exact_scale_offset,
     "relu": lambda o, x: np.maximum(x, 0.0),
+    **dict.fromkeys(FUNCTIONS, lambda o, x: o.attributes["function"]._forward(np, x)),
     "max_pool2d": _exact_pool,
     "average_pool2d": _exact_pool,
     "global_max_pool2d": _exact_global_pool,

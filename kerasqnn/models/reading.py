@@ -12,8 +12,16 @@ from keras import ops, tree
 
 from ..errors import UnsupportedModelError
 from ..quantizers import Quantizer, StatefulQuantizer, UniformQuantizer
+from ..quantizers.functions import ClippedLinear, Function, LeakyReLU
 from .graph import Graph, Operation, Parameter, Tensor
-from .readers import reader_of
+from .readers import reader_of, uses_masks
+
+# Keras activations that one of our functions computes bit for bit.
+_FUNCTIONS = {
+    keras.activations.relu6: ClippedLinear(low=0.0, high=6.0),
+    keras.activations.hard_tanh: ClippedLinear(low=-1.0, high=1.0),
+    keras.activations.leaky_relu: LeakyReLU(0.2),
+}
 
 
 class Scope:
@@ -162,20 +170,12 @@ def _read_node(
     if isinstance(operation, keras.Model):
         return _read_function(functional_of(operation), inputs, scope, f"{name}/")
     _check_finite(operation, name)
+    _check_unmasked(node, name)
     reader = reader_of(operation, node)
+    reading = Reading(scope, name, node)
     if reader is None:
-        shapes = [tuple(t.shape) for t in node.outputs]
-        return scope.add(
-            "layer",
-            name,
-            inputs,
-            shapes,
-            layer=name,
-            dtype=keras.backend.standardize_dtype(node.outputs[0].dtype),
-            operation=operation,
-            call=_caller(node),
-        )
-    return reader(operation, inputs, Reading(scope, name, node))
+        return reading.as_layer(inputs)
+    return reader(operation, inputs, reading)
 
 
 def _caller(node: Any) -> Any:
@@ -202,6 +202,22 @@ def _check_finite(operation: Any, name: str) -> None:
             )
 
 
+def _check_unmasked(node: Any, name: str) -> None:
+    """Refuse a layer that uses a mask, which flows beside the tensors that are read."""
+    operation = node.operation
+    masked = any(
+        getattr(t, "_keras_mask", None) is not None
+        for t in node.arguments.keras_tensors
+    )
+    if masked and uses_masks(operation):
+        raise UnsupportedModelError(
+            f"Layer {name!r} ({type(operation).__name__}) computes with the mask of "
+            "its inputs, which cannot be read. Leave out what makes the mask, such as "
+            "keras.layers.Masking or mask_zero=True of an embedding.",
+            layer=name,
+        )
+
+
 def _without_dead_operations(graph: Graph) -> Graph:
     needed = set(graph.outputs)
     kept = []
@@ -225,6 +241,7 @@ class Reading:
         self._scope = scope
         self.name = name
         self.shapes = [tuple(t.shape) for t in node.outputs]
+        self._node = node
 
     def add(
         self,
@@ -232,19 +249,41 @@ class Reading:
         inputs: Sequence[Tensor],
         *,
         part: str = "",
+        shape: tuple[int | None, ...] | None = None,
         weights: dict[str, Parameter] | None = None,
         **attributes: Any,
     ) -> list[Tensor]:
-        """Append an operation with the layer's output shape."""
+        """Append an operation with the layer's output shape, or with another one."""
         return self._scope.add(
             kind,
             self.name + part,
             inputs,
-            self.shapes[:1],
+            self.shapes[:1] if shape is None else [shape],
             layer=self.name,
             weights=weights,
             **attributes,
         )
+
+    def as_layer(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Append the whole call as one operation, which Keras itself runs."""
+        return self._scope.add(
+            "layer",
+            self.name,
+            inputs,
+            self.shapes,
+            layer=self.name,
+            dtype=keras.backend.standardize_dtype(self._node.outputs[0].dtype),
+            operation=self._node.operation,
+            call=_caller(self._node),
+        )
+
+    def reshape(
+        self, inputs: list[Tensor], target_shape: Sequence[int | None], part: str
+    ) -> list[Tensor]:
+        """Append a reshape; the target leaves out the batch axis."""
+        target = tuple(target_shape)
+        shape = (inputs[0].shape[0], *target)
+        return self.add("reshape", inputs, part=part, shape=shape, target_shape=target)
 
     def finish(self, layer: Any, outputs: list[Tensor]) -> list[Tensor]:
         """Append the layer's noise point and activation, where it has them."""
@@ -273,4 +312,7 @@ class Reading:
             return self.add("relu", inputs, part=part)
         if activation is keras.activations.softmax:
             return self.add("softmax", inputs, part=part, axis=-1)
-        return self.add("activation", inputs, part=part, function=activation)
+        if callable(activation) and not isinstance(activation, Function):
+            activation = _FUNCTIONS.get(activation, activation)
+        kind = activation.kind if isinstance(activation, Function) else "activation"
+        return self.add(kind, inputs, part=part, function=activation)

@@ -9,6 +9,7 @@
 | `conv2d` | `strides`, `padding`, `dilation`, `groups` | `kernel` HWIO, `bias` |
 | `scale_offset` | `axis` | `scale`, `offset` `(channels,)` |
 | `relu`, `softmax`, `activation` | `axis`; `function` | |
+| `clipped_linear`, `leaky_relu`, `hard_swish`, `step_function` | `function` | |
 | `max_pool2d`, `average_pool2d` | `pool_size`, `strides`, `padding` | |
 | `global_max_pool2d`, `global_average_pool2d` | `keepdims` | |
 | `reshape` | `target_shape` | |
@@ -16,15 +17,20 @@
 | `concatenate` | `axis` | |
 | `layer` | `operation`, `call`: any other Keras operation | |
 
-Images are channels-last. A new layer gets a reader here, and where a new kind is
-needed, a rule in `arithmetic`, an evaluation in `evaluation`, and a handler in `export`
-and in `hardware.lowering`.
+Images are channels-last; sequences are reshaped to images of one row around `conv2d`
+and the poolings. A depthwise convolution is a `conv2d` with a group a channel, and has
+the attribute `depthwise`. `padding` may be `"causal"`, along the columns.
+
+A new layer gets a reader here, and where a new kind is needed, a rule in `arithmetic`,
+an evaluation in `evaluation`, and a handler in `export` and in `hardware.lowering`.
 """
 
 from . import activations as activations
+from . import convolutions as convolutions
 from . import normalization as normalization
 from . import pooling as pooling
 from . import structure as structure
 from . import weighted as weighted
 from .registry import reader_of as reader_of
 from .registry import reads as reads
+from .registry import uses_masks as uses_masks

@@ -7,6 +7,7 @@ from typing import Any
 from keras import layers
 
 from ... import layers as quant_layers
+from ...quantizers.functions import ClippedLinear, LeakyReLU
 from ..graph import Tensor
 from .registry import reads
 
@@ -23,9 +24,19 @@ def _activation(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
 
 @reads(layers.ReLU)
 def _relu(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
-    if layer.max_value is None and not layer.negative_slope and not layer.threshold:
+    bound, slope = layer.max_value, float(layer.negative_slope or 0.0)
+    if bound is None and not slope and not layer.threshold:
         return reading.add("relu", inputs)
+    if not slope and not layer.threshold:
+        return reading.activation(ClippedLinear(low=0.0, high=bound), inputs, "")
+    if bound is None and not layer.threshold:
+        return reading.activation(LeakyReLU(slope), inputs, "")
     return reading.add("activation", inputs, function=layer)
+
+
+@reads(layers.LeakyReLU)
+def _leaky_relu(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
+    return reading.activation(LeakyReLU(layer.negative_slope), inputs, "")
 
 
 @reads(layers.Softmax)

@@ -1,0 +1,160 @@
+"""Functions in front of grids: the same bits along the chain, or refused by name."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasqnn
+from kerasqnn import layers
+from kerasqnn.errors import UnsupportedModelError
+from kerasqnn.export import run_reference
+from kerasqnn.models import analyse, read_model
+from kerasqnn.models.evaluation import evaluate, evaluate_exactly
+
+WEIGHTS = {
+    "kernel_quantizer": "quantized_bits(4,0,1)",
+    "bias_quantizer": "quantized_bits(4,0,1)",
+}
+
+
+def model_with(activation, *, image=False, after=True):
+    """An input grid, the activation of a layer, and another layer."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 4, 2) if image else (6,))
+    x = layers.QuantInput("quantized_bits(6,2)", name="grid")(inputs)
+    if image:
+        x = layers.QuantConv2D(3, 3, activation=activation, name="first", **WEIGHTS)(x)
+        x = keras.layers.Flatten()(x)
+    elif isinstance(activation, keras.Layer):
+        x = activation(layers.QuantDense(5, **WEIGHTS)(x))
+    else:
+        x = layers.QuantDense(5, activation=activation, name="first", **WEIGHTS)(x)
+    return keras.Model(inputs, layers.QuantDense(3, name="last", **WEIGHTS)(x))
+
+
+def data(model):
+    shape = (300, *model.input_shape[1:])
+    return np.random.default_rng(0).normal(0, 2, shape).astype(np.float32)
+
+
+EXACT = [
+    "quantized_relu(4,2,negative_slope=0.25)",
+    "quantized_relu(4,1,negative_slope=2.0)",
+    "quantized_relu(4,2,relu_upper_bound=1.5,is_quantized_clip=False)",
+    "quantized_relu(4,2,relu_upper_bound=0.6875,is_quantized_clip=False)",
+    "quantized_relu(4,2,1)",
+    "quantized_tanh(4)",
+    "quantized_tanh(4,symmetric=True)",
+    "QuantizedTanh(5,function='smooth_tanh')",
+    "quantized_sigmoid(4)",
+    "quantized_sigmoid(3,symmetric=True)",
+    "QuantizedSigmoid(5,function='smooth_sigmoid')",
+    "quantized_relu_po2(4)",
+    "quantized_relu_po2(3,4,0.5)",
+    "quantized_relu_po2(3,4,quadratic_approximation=True)",
+    "quantized_po2(4)",
+    "relu6",
+    "hard_tanh",
+]  # fmt: skip
+# On no grid in between: reproducible, but no integers.
+FLOAT = ["quantized_hswish(6,2)", "quantized_hswish(6,2,relu_shift=2,relu_upper_bound=4)"]
+
+
+@pytest.mark.parametrize("image", [False, True])
+@pytest.mark.parametrize("activation", EXACT + FLOAT)
+def test_same_bits(activation, image, tmp_path):
+    """Keras, the reading, exact integers, ONNX Runtime and qonnx."""
+    model = model_with(activation, image=image)
+    x = data(model)
+    expected = model.predict(x, verbose=0)
+    assert len(np.unique(expected)) > 20
+    graph = read_model(model)
+    values = evaluate(graph, {graph.inputs[0]: x})
+    np.testing.assert_array_equal(values[graph.outputs[0]], expected)
+    arithmetic = analyse(graph)
+    facts = arithmetic.facts[graph.outputs[0]]
+    assert facts.reproducible
+    assert facts.faithful == (activation in EXACT)
+    if activation in EXACT:
+        exact = evaluate_exactly(graph, arithmetic, [x])
+        np.testing.assert_array_equal(exact[graph.outputs[0]], expected)
+        for name, value in exact.items():
+            grid = arithmetic.facts[name].grid
+            if grid is not None:
+                assert np.all(value % grid.step == 0), name
+                assert np.all((grid.low <= value) & (value <= grid.high)), name
+    path = kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
+    np.testing.assert_array_equal(kerasqnn.run_qonnx(path, x), expected)
+    np.testing.assert_array_equal(run_reference(path, x), expected)
+
+
+@pytest.mark.parametrize("layer", [
+    keras.layers.ReLU(max_value=1.5),
+    keras.layers.LeakyReLU(0.25),
+    keras.layers.ReLU(negative_slope=0.5),
+], ids=lambda layer: str(layer.get_config()))  # fmt: skip
+def test_layers_of_keras(layer, tmp_path):
+    model = model_with(layer)
+    x = data(model)
+    expected = model.predict(x, verbose=0)
+    path = kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
+    np.testing.assert_array_equal(kerasqnn.run_qonnx(path, x), expected)
+    assert analyse(graph := read_model(model)).facts[graph.outputs[0]].faithful
+
+
+def test_leaky_relu_that_rounds(tmp_path):
+    """Slope 0.2: one product rounds alike everywhere, and a grid takes it in."""
+    inputs = keras.Input((6,))
+    x = layers.QuantInput("quantized_bits(6,2)")(inputs)
+    x = layers.QuantDense(5, activation="leaky_relu", **WEIGHTS)(x)
+    x = layers.QuantActivation("quantized_bits(5,2)")(x)
+    model = keras.Model(inputs, layers.QuantDense(3, **WEIGHTS)(x))
+    x = data(model)
+    path = kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
+    np.testing.assert_array_equal(
+        kerasqnn.run_qonnx(path, x), model.predict(x, verbose=0)
+    )
+
+
+REFUSED = {
+    "quantized_tanh(4,use_real_tanh=True)": "computes tanh in floating point",
+    "QuantizedTanh(4,function='sigmoid_tanh')": "computes sigmoid in floating point",
+    "quantized_sigmoid(4,use_real_sigmoid=True)": "computes sigmoid in floating point",
+    "hard_sigmoid": "computes hard_sigmoid in floating point",
+    "hard_silu": "computes hard_silu in floating point",
+    "tanh": "computes tanh in floating point",
+    "sigmoid": "computes sigmoid in floating point",
+}
+
+
+@pytest.mark.parametrize("activation", REFUSED)
+def test_refused_by_name(activation, tmp_path):
+    model = model_with(activation)
+    with pytest.raises(UnsupportedModelError, match=REFUSED[activation]) as error:
+        kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
+    assert error.value.layer == "first"
+    path = kerasqnn.export_qonnx(model, tmp_path / "model.onnx", exact=False)
+    x = data(model)
+    different = kerasqnn.run_qonnx(path, x) != model.predict(x, verbose=0)
+    # Where the last bit of the function decides, a code flips: never many.
+    assert not activation.startswith("quantized") or np.mean(different) < 0.02
+
+
+def test_sums_after_a_rounded_product_are_refused(tmp_path):
+    """0.1875 x + 0.5 of numbers without a grid: one rounding in some tools, or two."""
+    inputs = keras.Input((6,))
+    x = layers.QuantInput("QuantizedSigmoid(5,function='smooth_sigmoid')", name="s")(
+        inputs
+    )
+    model = keras.Model(inputs, layers.QuantDense(3, **WEIGHTS)(x))
+    with pytest.raises(UnsupportedModelError, match=r"'s' multiplies by 0\.1875"):
+        kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("activation", EXACT + FLOAT)
+def test_hardware_refuses(activation, tmp_path):
+    """By the layer's name: no function of these has bit-exact hardware."""
+    with pytest.raises(UnsupportedModelError, match="bit-exact hardware") as error:
+        kerasqnn.deploy(model_with(activation), "arty", tmp_path / "project")
+    assert error.value.layer == "first"
+    assert not (tmp_path / "project").exists()
