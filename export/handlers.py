@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..models import Operation
-from ..models.evaluation import same_padding
+from ..models.evaluation import padding_of
 from .builder import CHANNELS_FIRST, Builder
 
 Handler = Callable[[Operation, Builder], None]
@@ -68,18 +68,11 @@ def _dense(operation: Operation, builder: Builder) -> None:
 
 
 def _window(operation: Operation, builder: Builder, window: tuple[int, ...]) -> dict:
-    a = operation.attributes
-    dilation = a.get("dilation", (1, 1))
-    pads = [(0, 0), (0, 0)]
-    if a["padding"] == "same":
-        size = builder.tensor(operation.input).shape[1:3]
-        pads = [
-            same_padding(size[i] or 0, window[i], a["strides"][i], dilation[i])
-            for i in (0, 1)
-        ]
+    size = builder.tensor(operation.input).shape[1:3]
+    pads = padding_of(operation, size, window)
     return {
         "kernel_shape": list(window),
-        "strides": list(a["strides"]),
+        "strides": list(operation.attributes["strides"]),
         "pads": [before for before, _ in pads] + [after for _, after in pads],
     }
 

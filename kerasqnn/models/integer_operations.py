@@ -43,8 +43,8 @@ def _weighted_sum(operation: Operation, x: Integers) -> tuple[Integers, int]:
     layer = operation.layer
     kernel, exponent = from_float32(operation.weights["kernel"].value, layer)
     groups = operation.attributes.get("groups", 1)
-    padded = operation.attributes.get("padding") == "same"
-    low, high, partial = _bounds(kernel, x, groups, padded, layer)
+    padded = operation.attributes.get("padding", "valid") != "valid"
+    low, high, ends = _bounds(kernel, x, groups, padded, layer)
     sums = Integers(np.zeros(0, np.int64), exponent + x.exponent, low, high)
     none = np.zeros((), np.int64)
     bias = Integers(none, sums.exponent, none, none)
@@ -52,7 +52,7 @@ def _weighted_sum(operation: Operation, x: Integers) -> tuple[Integers, int]:
         codes, place = from_float32(operation.weights["bias"].value, layer)
         if np.any(codes):
             bias = Integers(codes, place, codes, codes)
-    partial = Integers(sums.codes, sums.exponent, *partial)
+    partial = Integers(sums.codes, sums.exponent, *ends)
     sums, partial, bias = aligned([sums, partial, bias], layer)
     lowest = partial.low + np.minimum(bias.low, 0)
     highest = partial.high + np.maximum(bias.high, 0)
@@ -125,6 +125,9 @@ def _taps(
             size = -(-length // stride)
             missing = max((size - 1) * stride + reach - length, 0)
             pads.append((missing // 2, missing - missing // 2))
+        elif a["padding"] == "causal":
+            size = (length - 1) // stride + 1
+            pads.append((reach - 1, 0))
         else:
             size = (length - reach) // stride + 1
             pads.append((0, 0))

@@ -15,7 +15,7 @@ from kerasqnn.errors import UnsupportedModelError, VerificationError
 from kerasqnn.export import handlers, keras_layers, run_reference
 from kerasqnn.layers import (
     QuantActivation,
-    QuantConv1D,
+    QuantConv1DTranspose,
     QuantConv2D,
     QuantDense,
     QuantInput,
@@ -301,7 +301,7 @@ def test_fallback_needs_tensorflow(monkeypatch, tmp_path):
         lambda **name: kl.TimeDistributed(
             QuantDense(2, kernel_quantizer=KERNEL), **name
         ),
-        lambda **name: QuantConv1D(2, 2, kernel_quantizer=KERNEL, **name),
+        lambda **name: QuantConv1DTranspose(2, 2, kernel_quantizer=KERNEL, **name),
     ],
 )
 def test_fallback_never_loses_a_quantizer(make, exact, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...models import Operation
-from ...models.evaluation import same_padding
+from ...models.evaluation import padding_of
 from .lowering import Lowering
 from .types import average_accumulator_type, type_of_grid
 
@@ -19,10 +19,7 @@ def window_of(
     height, width, channels = lowering.shape(operation.input)
     out_height, out_width, filters = lowering.shape(operation.output)
     a = operation.attributes
-    pads = [(0, 0), (0, 0)]
-    if a["padding"] == "same":
-        sizes = (height, width)
-        pads = [same_padding(sizes[i], window[i], a["strides"][i]) for i in (0, 1)]
+    pads = padding_of(operation, (height, width), window)
     return {
         f"{kind}_height": window[0],
         f"{kind}_width": window[1],

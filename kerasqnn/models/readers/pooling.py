@@ -9,18 +9,29 @@ from keras import layers
 from ... import layers as quant_layers
 from ..graph import Tensor
 from .registry import reads
+from .sequences import as_image, as_sequence, has_fixed_length, image_shape
+
+_POOLS = ("MaxPooling", "AveragePooling")
+_PREFIXES = ("", "Quant", "NoisyQuant")
 
 
-@reads(
-    layers.MaxPooling2D,
-    layers.AveragePooling2D,
-    quant_layers.QuantAveragePooling2D,
-    quant_layers.NoisyQuantAveragePooling2D,
-)
+def _classes(reach: str, rank: int) -> list[type]:
+    """Return Keras's pooling layers of one rank, and kerasqnn's."""
+    return [
+        getattr(quant_layers if prefix else layers, f"{prefix}{reach}{pool}{rank}D")
+        for prefix in _PREFIXES
+        for pool in _POOLS
+    ]
+
+
+def _kind(layer: Any, stem: str) -> str:
+    return stem.format("max" if "Max" in type(layer).__name__ else "average")
+
+
+@reads(*_classes("", 2))
 def _pool2d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
-    maximum = isinstance(layer, layers.MaxPooling2D)
     outputs = reading.add(
-        "max_pool2d" if maximum else "average_pool2d",
+        _kind(layer, "{}_pool2d"),
         inputs,
         pool_size=tuple(layer.pool_size),
         strides=tuple(layer.strides),
@@ -29,14 +40,39 @@ def _pool2d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     return reading.finish(layer, outputs)
 
 
-@reads(
-    layers.GlobalMaxPooling2D,
-    layers.GlobalAveragePooling2D,
-    quant_layers.QuantGlobalAveragePooling2D,
-    quant_layers.NoisyQuantGlobalAveragePooling2D,
-)
+@reads(*_classes("", 1))
+def _pool1d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
+    if not has_fixed_length(inputs):
+        return reading.as_layer(inputs)
+    outputs = reading.add(
+        _kind(layer, "{}_pool2d"),
+        as_image(inputs, reading),
+        shape=image_shape(reading),
+        pool_size=(1, *layer.pool_size),
+        strides=(1, *layer.strides),
+        padding=layer.padding,
+    )
+    return reading.finish(layer, as_sequence(outputs, reading))
+
+
+@reads(*_classes("Global", 2))
 def _global_pool2d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
-    maximum = isinstance(layer, layers.GlobalMaxPooling2D)
-    kind = "global_max_pool2d" if maximum else "global_average_pool2d"
+    kind = _kind(layer, "global_{}_pool2d")
     outputs = reading.add(kind, inputs, keepdims=bool(layer.keepdims))
+    return reading.finish(layer, outputs)
+
+
+@reads(*_classes("Global", 1))
+def _global_pool1d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
+    if not has_fixed_length(inputs):
+        return reading.as_layer(inputs)
+    batch, _, channels = inputs[0].shape
+    outputs = reading.add(
+        _kind(layer, "global_{}_pool2d"),
+        as_image(inputs, reading),
+        shape=(batch, channels),
+        keepdims=False,
+    )
+    if layer.keepdims:
+        outputs = reading.reshape(outputs, (1, channels), "/sequence")
     return reading.finish(layer, outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from keras import ops
 
 from ...quantizers.parsing import AnyQuantizer
 from ..graph import Parameter, Tensor
+from ..grids import grid_of_values
 
 Reader = Callable[[Any, list[Tensor], Any], list[Tensor]]
 _READERS: dict[type, Reader] = {}
@@ -48,12 +50,43 @@ def _is_plain_call(operation: Any, node: Any) -> bool:
     )
 
 
+# Merges that take the mask from their tensors, not as an argument.
+_MASKED_MERGES = (keras.layers.Maximum, keras.layers.Minimum, keras.layers.Multiply)
+
+
+def uses_masks(operation: Any) -> bool:
+    """Whether what a Keras operation computes at inference depends on masks."""
+    if isinstance(operation, keras.layers.BatchNormalization):
+        return False  # only its statistics do, in training
+    if not isinstance(operation, keras.Layer):
+        return False
+    arguments = inspect.signature(operation.call).parameters
+    takes = any(n == "mask" or n.endswith("_mask") for n in arguments)
+    return takes or isinstance(operation, _MASKED_MERGES)
+
+
 def parameter(value: Any, quantizer: AnyQuantizer | None = None) -> Parameter:
-    """Return a weight as the forward pass uses it."""
+    """Return a weight as the forward pass uses it.
+
+    Its quantizer is `quantizer.fixed(value)`; where no single grid quantizes as the
+    layer does, the coarsest power-of-two grid that holds the quantized values.
+    """
     array = np.asarray(ops.convert_to_numpy(value), np.float32)
     if quantizer is None:
         return Parameter(array)
     grid = quantizer.fixed(array)
     if grid is None:
-        return Parameter(np.asarray(ops.convert_to_numpy(quantizer(array))))
+        array = np.asarray(ops.convert_to_numpy(quantizer(array)), np.float32)
+        return Parameter(array, grid_of_values(array))
     return Parameter(grid.quantize(array), grid)
+
+
+def quantized_parameter(value: Any, quantizer: AnyQuantizer | None) -> Parameter:
+    """Return a weight that `quantizer` has quantized already, with a grid for it."""
+    array = np.asarray(value, np.float32)
+    if quantizer is None:
+        return Parameter(array)
+    grid = quantizer.fixed(array)
+    if grid is None or not np.array_equal(grid.quantize(array), array):
+        grid = grid_of_values(array)
+    return Parameter(array, grid)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from keras import layers
 
-from ..graph import Tensor
+from ... import layers as quant_layers
+from ..graph import Parameter, Tensor
 from .registry import reads
 
 
@@ -15,23 +17,64 @@ def _reshape(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     return reading.add("reshape", inputs, target_shape=reading.shapes[0][1:])
 
 
-_MERGES = {
-    layers.Add: "add",
-    layers.Subtract: "subtract",
-    layers.Multiply: "multiply",
-    layers.Maximum: "maximum",
-    layers.Minimum: "minimum",
-}
+def _with_twins(name: str) -> list[type]:
+    quantized = [getattr(quant_layers, f"{p}Quant{name}") for p in ("", "Noisy")]
+    return [getattr(layers, name), *quantized]
+
+
+_KINDS = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
+_MERGES = {cls: kind.lower() for kind in _KINDS for cls in _with_twins(kind)}
 
 
 @reads(*_MERGES)
 def _merge(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
-    return reading.add(_MERGES[type(layer)], inputs)
+    aligned = _of_one_rank(inputs, reading)
+    if aligned is None:
+        return reading.as_layer(inputs)
+    return reading.finish(layer, reading.add(_MERGES[type(layer)], aligned))
 
 
-@reads(layers.Concatenate)
+@reads(*_with_twins("Average"))
+def _average(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
+    count, channels = len(inputs), reading.shapes[0][-1]
+    aligned = _of_one_rank(inputs, reading)
+    if count & (count - 1) or channels is None or aligned is None:
+        return reading.as_layer(inputs)  # only by a power of two, division is exact
+    weights = {
+        "scale": Parameter(np.full(channels, 1 / count, np.float32)),
+        "offset": Parameter(np.zeros(channels, np.float32)),
+    }
+    outputs = reading.add(
+        "scale_offset",
+        reading.add("add", aligned, part="/sum"),
+        weights=weights,
+        axis=len(reading.shapes[0]) - 1,
+    )
+    return reading.finish(layer, outputs)
+
+
+def _of_one_rank(inputs: list[Tensor], reading: Any) -> list[Tensor] | None:
+    """Return the tensors with axes of size 1 behind the batch, as Keras's merges do.
+
+    None where that would need a shape that is not known.
+    """
+    rank = max(len(t.shape) for t in inputs)
+    aligned = []
+    for tensor in inputs:
+        if len(tensor.shape) < rank:
+            if None in tensor.shape[1:]:
+                return None
+            ones = (1,) * (rank - len(tensor.shape))
+            target = (*ones, *tensor.shape[1:])
+            (tensor,) = reading.reshape([tensor], target, "/aligned")
+        aligned.append(tensor)
+    return aligned
+
+
+@reads(*_with_twins("Concatenate"))
 def _concatenate(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
-    return reading.add("concatenate", inputs, axis=layer.axis % len(inputs[0].shape))
+    axis = layer.axis % len(inputs[0].shape)
+    return reading.finish(layer, reading.add("concatenate", inputs, axis=axis))
 
 
 @reads(
