@@ -77,7 +77,7 @@ class _Signature:
 class _Build:
     """Keras's `build` with its own arguments, and then that of the quantizers."""
 
-    def __get__(self, layer: Any, cls: type[QuantizedLayer]) -> Any:
+    def __get__(self, layer: QuantizedLayer | None, cls: type[QuantizedLayer]) -> Any:
         if layer is None:
             return self
         build: Callable[..., None] = super(QuantizedLayer, layer).build

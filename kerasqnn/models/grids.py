@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..quantizers import FixedPoint
+
 FLOAT32_BITS = 24
 FLOAT64_BITS = 53
 
@@ -72,6 +74,25 @@ def bits_needed(magnitude: Any, step: float) -> int:
     """Return the bits, without a sign bit, of the largest magnitude over `step`."""
     largest = float(np.max(magnitude, initial=0.0)) / step
     return max(1, math.ceil(math.log2(largest))) if largest > 1 else 1
+
+
+def grid_of_values(values: np.ndarray) -> FixedPoint | None:
+    """Return the coarsest power-of-two grid that holds every value.
+
+    For weights whose quantizer is no single grid, such as one with a width an element:
+    quantizing the quantized values on this grid changes none of them.
+
+    Returns:
+        The grid, signed; None where it needs more than 16 bits.
+    """
+    step = 2.0 ** exponent_of_lsb(values)
+    codes = np.asarray(values, np.float64) / step
+    largest = max(np.max(codes, initial=0.0), -np.min(codes, initial=0.0) - 1.0, 1.0)
+    bits = int(largest).bit_length() + 1 if np.isfinite(largest) else 64
+    integer = round(math.log2(step)) + bits - 1
+    if bits > 16 or abs(integer) > 32:
+        return None
+    return FixedPoint(bits, integer)
 
 
 Outcome = tuple[Facts, int | None]

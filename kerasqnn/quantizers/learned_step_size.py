@@ -32,7 +32,7 @@ class _LearnedGrid(StatefulQuantizer):
         self.power_of_two = bool(power_of_two)
 
     @abstractmethod
-    def _raw_step(self, xp: Any, **state: Any) -> Any:
+    def _raw_step(self, xp: Any, state: dict[str, Any]) -> Any:
         """Return the step before it is limited and rounded to a power of two."""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class _LearnedGrid(StatefulQuantizer):
         state = {
             k: np.asarray(ops.convert_to_numpy(v)) for k, v in self._state().items()
         }
-        step = self._limited(np, self._raw_step(np, **state))
+        step = self._limited(np, self._raw_step(np, state))
         return np.asarray(step, np.float32)
 
     def fixed(self, values: Any = None) -> FixedPoint:
@@ -152,7 +152,9 @@ class LearnedStepSize(_LearnedGrid):
             self.start.assign(start)
         change = read(self.change)
         step = with_gradients(
-            lambda c: self._limited(ops, self._raw_step(ops, start=start, change=c)),
+            lambda c: self._limited(
+                ops, self._raw_step(ops, {"start": start, "change": c})
+            ),
             lambda c, upstream: (upstream,),
             change,
         )
@@ -167,9 +169,10 @@ class LearnedStepSize(_LearnedGrid):
     def _state(self) -> dict[str, Any]:
         return {"start": self.start, "change": self.change}
 
-    def _raw_step(self, xp: Any, *, start: Any, change: Any) -> Any:
+    def _raw_step(self, xp: Any, state: dict[str, Any]) -> Any:
+        start = state["start"]
         default = xp.ones_like(start) * 2.0 ** (int(self.signed) - self.bits)
-        return xp.where(start > 0, start, default) + change
+        return xp.where(start > 0, start, default) + state["change"]
 
     def _gradients(self, x: Any, step: Any, upstream: Any) -> tuple[Any, Any]:
         codes = x / step
@@ -261,10 +264,10 @@ class PACT(_LearnedGrid):
         )
 
     def _quantize(self, x: Any, alpha: Any) -> Any:
-        return self._round(x, self._limited(ops, self._raw_step(ops, alpha=alpha)))
+        return self._round(x, self._limited(ops, self._raw_step(ops, {"alpha": alpha})))
 
     def _gradients(self, x: Any, alpha: Any, upstream: Any) -> tuple[Any, Any]:
-        top = self._limited(ops, self._raw_step(ops, alpha=alpha)) * self.code_max
+        top = self._limited(ops, self._raw_step(ops, {"alpha": alpha})) * self.code_max
         zeros = ops.zeros_like(upstream)
         inside = ops.logical_and(x > 0, x < top)
         above = ops.where(x >= top, upstream, zeros)
@@ -273,7 +276,8 @@ class PACT(_LearnedGrid):
     def _state(self) -> dict[str, Any]:
         return {"alpha": self.alpha}
 
-    def _raw_step(self, xp: Any, *, alpha: Any) -> Any:
+    def _raw_step(self, xp: Any, state: dict[str, Any]) -> Any:
+        alpha = state["alpha"]
         return alpha / opaque(xp, np.float32(self.code_max), alpha)
 
     def get_config(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from ... import layers as quant_layers
 from ..graph import Parameter, Tensor
-from .registry import reads
+from .registry import quantized_parameter, reads
 
 
 @reads(layers.BatchNormalization, quant_layers.QuantBatchNormalization)
@@ -19,8 +19,8 @@ def _batch_normalization(
     if getattr(layer, "is_quantized", False):
         scale, offset = layer.inference_scale_and_offset()
         weights = {
-            "scale": Parameter(scale, layer.scale_quantizer),
-            "offset": Parameter(offset, layer.offset_quantizer),
+            "scale": quantized_parameter(scale, layer.scale_quantizer),
+            "offset": quantized_parameter(offset, layer.offset_quantizer),
         }
     else:
         scale, offset = inference_scale_and_offset(layer)
