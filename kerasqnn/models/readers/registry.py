@@ -86,7 +86,4 @@ def quantized_parameter(value: Any, quantizer: AnyQuantizer | None) -> Parameter
     array = np.asarray(value, np.float32)
     if quantizer is None:
         return Parameter(array)
-    grid = quantizer.fixed(array)
-    if grid is None or not np.array_equal(grid.quantize(array), array):
-        grid = grid_of_values(array)
-    return Parameter(array, grid)
+    return Parameter(array, quantizer.fixed(array) or grid_of_values(array))
