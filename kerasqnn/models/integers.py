@@ -130,6 +130,8 @@ def quantize(x: Integers, quantizer: UniformQuantizer, layer: str) -> Integers:
     check_quantizer(quantizer, layer)
     steps = exponents_of(quantizer.step)
     codes = _codes(x.codes, x.exponent, quantizer)
+    low: Any
+    high: Any
     if getattr(quantizer, "overflow", "") == "WRAP":
         low, high = np.int64(quantizer.code_min), np.int64(quantizer.code_max)
     else:  # rounding and saturating keep the order
@@ -179,8 +181,13 @@ def _codes(codes: Any, exponent: int, quantizer: Any) -> np.ndarray:
     if isinstance(quantizer, Binary):
         return np.where(codes >= 0, np.int64(1), np.int64(-1))
     if isinstance(quantizer, Ternary):
-        threshold = Fraction(float(np.float32(quantizer.threshold)))
-        smallest = min(-(-threshold // Fraction(2) ** exponent), 2**BITS)
+        thresholds = np.asarray(quantizer.threshold, np.float32)
+        smallest = np.asarray(
+            [
+                min(-(-Fraction(float(t)) // Fraction(2) ** exponent), 2**BITS)
+                for t in thresholds.ravel()
+            ]
+        ).reshape(thresholds.shape)
         return np.where(np.abs(codes) >= smallest, np.sign(codes), np.int64(0))
     shift = exponents_of(quantizer.grid_step) - exponent
     rounded = shift_right(codes, np.clip(shift, 0, 62), quantizer.rounding)

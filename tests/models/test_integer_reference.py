@@ -194,13 +194,16 @@ def test_quantizers(case, mode):
         assert np.all((result.low <= result.codes) & (result.codes <= result.high))
 
 
-@pytest.mark.parametrize("quantizer", [Binary(0.5), Ternary(2.0, threshold=0.33)])
+@pytest.mark.parametrize(
+    "quantizer",
+    [Binary(0.5), Ternary(2.0, threshold=0.33), Ternary(1.0, threshold=[0.33, 9.0])],
+)
 def test_sign_quantizers(quantizer):
     """At zero and on both sides of the threshold, as close as float32 has numbers."""
     threshold = np.float32(0.33)
     near = [np.nextafter(threshold, np.float32(d)) for d in (0, 1)]
     x = np.array([0.0, threshold, *near], np.float64)
-    codes = np.ldexp(np.concatenate([x, -x]), 30).astype(np.int64)
+    codes = np.ldexp(np.stack([x, -x], axis=-1), 30).astype(np.int64)
     ends = np.asarray(codes.min()), np.asarray(codes.max())
     result = quantize(Integers(codes, -30, *ends), quantizer, "q")
     np.testing.assert_array_equal(
