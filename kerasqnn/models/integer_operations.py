@@ -22,15 +22,17 @@ Step = Callable[..., tuple[Integers, int | None]]
 STEPS: dict[str, Step] = {}
 
 
-def _step(*kinds: str) -> Callable[[Step], Step]:
-    def register(step: Step) -> Step:
-        STEPS.update(dict.fromkeys(kinds, step))
-        return step
+def step(*kinds: str) -> Callable[[Step], Step]:
+    """Register what computes these kinds of operations."""
+
+    def register(function: Step) -> Step:
+        STEPS.update(dict.fromkeys(kinds, function))
+        return function
 
     return register
 
 
-@_step("quantize")
+@step("quantize")
 def _quantize(operation: Operation, x: Integers) -> tuple[Integers, None]:
     return quantize(x, operation.attributes["quantizer"], operation.layer), None
 
@@ -38,7 +40,7 @@ def _quantize(operation: Operation, x: Integers) -> tuple[Integers, None]:
 # -- weighted sums -----------------------------------------------------------------
 
 
-@_step("dense", "conv2d")
+@step("dense", "conv2d")
 def _weighted_sum(operation: Operation, x: Integers) -> tuple[Integers, int]:
     layer = operation.layer
     kernel, exponent = from_float32(operation.weights["kernel"].value, layer)
@@ -142,7 +144,7 @@ def _taps(
             yield row, column, view
 
 
-@_step("scale_offset")
+@step("scale_offset")
 def _scale_offset(operation: Operation, x: Integers) -> tuple[Integers, int]:
     layer, axis = operation.layer, operation.attributes["axis"]
     scale, scale_place = from_float32(operation.weights["scale"].value, layer)
@@ -175,19 +177,19 @@ def _scale_offset(operation: Operation, x: Integers) -> tuple[Integers, int]:
 # -- the rest ----------------------------------------------------------------------
 
 
-@_step("noise")
+@step("noise")
 def _same(operation: Operation, x: Integers) -> tuple[Integers, None]:
     return x, None
 
 
-@_step("relu")
+@step("relu")
 def _relu(operation: Operation, x: Integers) -> tuple[Integers, None]:
     parts = (np.maximum(v, 0) for v in (x.codes, x.low, x.high))
     codes, low, high = parts
     return Integers(codes, x.exponent, low, high), None
 
 
-@_step("max_pool2d")
+@step("max_pool2d")
 def _max_pool(operation: Operation, x: Integers) -> tuple[Integers, None]:
     window = operation.attributes["pool_size"]
     lowest = int(x.codes.min(initial=0))
@@ -195,14 +197,14 @@ def _max_pool(operation: Operation, x: Integers) -> tuple[Integers, None]:
     return Integers(np.maximum.reduce(views), x.exponent, x.low, x.high), None
 
 
-@_step("global_max_pool2d")
+@step("global_max_pool2d")
 def _global_max(operation: Operation, x: Integers) -> tuple[Integers, None]:
     keep = operation.attributes["keepdims"]
     codes = x.codes.max(axis=(1, 2), keepdims=keep)
     return Integers(codes, x.exponent, x.low, x.high), None
 
 
-@_step("average_pool2d", "global_average_pool2d")
+@step("average_pool2d", "global_average_pool2d")
 def _average(operation: Operation, x: Integers) -> tuple[Integers, int]:
     a, layer = operation.attributes, operation.layer
     whole = operation.kind == "global_average_pool2d"
@@ -227,7 +229,7 @@ def _average(operation: Operation, x: Integers) -> tuple[Integers, int]:
     return Integers(codes, exponent, low, high), width
 
 
-@_step("reshape")
+@step("reshape")
 def _reshape(operation: Operation, x: Integers) -> tuple[Integers, None]:
     shape = (len(x.codes), *(d or -1 for d in operation.attributes["target_shape"]))
     codes = x.codes.reshape(shape)
@@ -248,7 +250,7 @@ _MERGES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@_step(*_MERGES)
+@step(*_MERGES)
 def _merge(operation: Operation, *tensors: Integers) -> tuple[Integers, int | None]:
     if len({t.codes.shape for t in tensors}) > 1:
         raise UnsupportedModelError(
@@ -281,7 +283,7 @@ def _merge_two(operation: Operation, a: Integers, b: Integers) -> Integers:
     return Integers(merge(a.codes, b.codes), exponent, *bounds)
 
 
-@_step("concatenate")
+@step("concatenate")
 def _concatenate(operation: Operation, *given: Integers) -> tuple[Integers, None]:
     axis = operation.attributes["axis"]
     tensors = aligned(list(given), operation.layer)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from ..errors import UnsupportedModelError
+from . import integer_functions as integer_functions
 from .activation_ranges import input_arrays
 from .graph import Graph, Operation
 from .integer_operations import STEPS

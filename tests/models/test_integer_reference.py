@@ -14,8 +14,11 @@ import kerasqnn
 from kerasqnn import layers as ql
 from kerasqnn.errors import UnsupportedModelError
 from kerasqnn.models import analyse, evaluate_exactly, read_model
+from kerasqnn.models.graph import Operation
+from kerasqnn.models.integer_operations import STEPS
 from kerasqnn.models.integers import Integers, quantize, shift_right, signed_bits
 from kerasqnn.quantizers import ROUNDING_MODES, Binary, FixedPoint, Ternary
+from kerasqnn.quantizers.functions import ClippedLinear, LeakyReLU, StepFunction
 
 from ..chain.random_models import random_case
 from .zoo import EXACT, INPUT, KERNEL, data, functional, outputs, wide
@@ -209,6 +212,29 @@ def test_sign_quantizers(quantizer):
     np.testing.assert_array_equal(
         result.values, quantizer.quantize(np.ldexp(codes.astype(np.float64), -30))
     )
+
+
+FUNCTIONS = {
+    "clipped_linear": [
+        ClippedLinear(0.5, 0.5, 0.0, 1.0), ClippedLinear(high=6.0, low=0.0),
+        ClippedLinear(0.25, -3.0),
+    ],
+    "leaky_relu": [LeakyReLU(0.125), LeakyReLU(1.5)],
+    "step_function": [StepFunction([-0.3, 0.0, 1.0], [-1.0, 0.5, 2.0, 0.25])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_functions(kind):
+    """Against their float32 formula, which is exact at few bits."""
+    codes = np.concatenate([np.arange(-200, 201), [0, 4000, -4000]])[:, None]
+    for function, exponent in itertools.product(FUNCTIONS[kind], (-5, -1, 0, 3)):
+        ends = np.asarray(-4000), np.asarray(4000)
+        operation = Operation("f", kind, ("x",), ("f",), "f", {"function": function})
+        result, _ = STEPS[kind](operation, Integers(codes, exponent, *ends))
+        x = np.ldexp(codes.astype(np.float32), exponent)
+        np.testing.assert_array_equal(result.values, function._forward(np, x))
+        assert np.all((result.low <= result.codes) & (result.codes <= result.high))
 
 
 @pytest.mark.parametrize(
