@@ -65,6 +65,8 @@ class Table:
             text.insert(-1, rule)
         return "\n".join(text)
 
+    __repr__ = __str__
+
     def _is_number(self, column: int) -> bool:
         values = [row[column] for row in self.rows if row[column] is not None]
         return bool(values) and all(isinstance(v, (int, float)) for v in values)
