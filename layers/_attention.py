@@ -67,8 +67,8 @@ class QuantizedAttention(QuantizedLayer):
 
     def _projection(self, name: str, dense: Any) -> QuantEinsumDense:
         config = dense.get_config()
-        for argument in ("kernel_quantizer", "bias_quantizer"):
-            config[argument] = quantizers.serialize(getattr(self, argument))
+        for own in ("kernel_quantizer", "bias_quantizer"):
+            config[own] = quantizers.copy(getattr(self, own))
         # Not a copy, which would draw another seed than Keras's layer does.
         config["kernel_initializer"] = dense.kernel_initializer
         config["bias_initializer"] = dense.bias_initializer

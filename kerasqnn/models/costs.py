@@ -103,7 +103,9 @@ def kernels_of(layer: Any) -> list[Kernel]:
         fan_in = math.prod(shape[:-2] if depthwise else shape[:-1])
         if isinstance(layer, _TRANSPOSED):  # (..., outputs, inputs)
             fan_in = math.prod(shape[:-2]) * shape[-1]
-        bits = FLOAT_BITS if quantizer is None else quantizer.bits
+        bits = FLOAT_BITS if quantizer is None else getattr(quantizer, "bits", None)
+        if bits is None:  # widths of its own for each part: those of the widest
+            bits = FLOAT_BITS if read.quantizer is None else read.quantizer.bits
         kernels.append(Kernel(read.value, bits, fan_in, read.quantizer))
     return kernels
 

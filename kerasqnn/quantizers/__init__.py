@@ -17,6 +17,7 @@ from .gradual import Gradual as Gradual
 from .learned_bits import LearnedBits as LearnedBits
 from .learned_step_size import PACT as PACT
 from .learned_step_size import LearnedStepSize as LearnedStepSize
+from .parsing import copy as copy
 from .parsing import deserialize as deserialize
 from .parsing import get as get
 from .parsing import serialize as serialize

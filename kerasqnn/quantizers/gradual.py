@@ -64,6 +64,11 @@ class Gradual(StatefulQuantizer):
             self.quantizer.build(input_shape)
 
     @property
+    def bits(self) -> int:
+        """Bit width of the quantizer."""
+        return self.quantizer.bits
+
+    @property
     def strength(self) -> float:
         """How far the quantizer acts in training, 0 to 1; settable at any time."""
         return float(ops.convert_to_numpy(self._strength))

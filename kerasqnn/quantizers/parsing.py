@@ -127,6 +127,20 @@ def deserialize(config: dict[str, Any]) -> AnyQuantizer:
     return quantizer
 
 
+def copy(quantizer: AnyQuantizer | None) -> AnyQuantizer | None:
+    """Return a quantizer for another tensor: one with variables gets new ones."""
+    if not isinstance(quantizer, StatefulQuantizer):
+        return quantizer
+    return deserialize(_unshared(serialize(quantizer)))
+
+
+def _unshared(config: Any) -> Any:
+    """Return a configuration without Keras's marks of objects that are one."""
+    if isinstance(config, dict):
+        return {k: _unshared(v) for k, v in config.items() if k != "shared_object_id"}
+    return [_unshared(v) for v in config] if isinstance(config, list) else config
+
+
 def _from_string(text: str) -> AnyQuantizer:
     name, positional, named = parse_call(text, "quantized_bits(4,0,1)")
     if name not in _FACTORIES:

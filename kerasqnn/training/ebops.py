@@ -37,7 +37,8 @@ def ebops(model: keras.Model) -> dict[str, float]:
 
     The sum, over all multiplications of a value with a weight for one sample, of the
     product of their bits, signs not counted. A weight that is 0 for want of bits costs
-    nothing.
+    nothing. This is what `EBOPsPenalty` trains against; `kerasqnn.summary` looks at the
+    codes of the trained weights, and counts the bits between their ones.
 
     Args:
         model: A built Sequential or functional model without nested ones. In front of
