@@ -74,9 +74,9 @@ def _step_function(operation: Operation, builder: Builder) -> None:
     function: StepFunction = operation.attributes["function"]
     chain = _Chain(operation, builder)
     last = chain.constant("axis", np.array([-1], np.int64))
-    levels = chain.constant("levels", np.float32(function.levels))
+    levels = chain.constant("levels", np.array(function.levels, np.float32))
     chain.node("Unsqueeze", last)
-    thresholds = np.float32(function.thresholds)
+    thresholds = np.array(function.thresholds, np.float32)
     chain.node("GreaterOrEqual", chain.constant("thresholds", thresholds))
     chain.node("Cast", to=TensorProto.INT64)
     chain.node("ReduceSum", last, keepdims=0)

@@ -264,9 +264,9 @@ class StepFunction(Function):
 
     def _forward(self, xp: Any, x: Any) -> Any:
         flat = xp.reshape(x, (-1,))
-        thresholds = constant(xp, np.float32(self.thresholds), x)
+        thresholds = constant(xp, np.array(self.thresholds, np.float32), x)
         index = xp.searchsorted(thresholds, flat, side="right")
-        levels = constant(xp, np.float32(self.levels), x)
+        levels = constant(xp, np.array(self.levels, np.float32), x)
         return xp.reshape(xp.take(levels, index, axis=0), xp.shape(x))
 
     def _gradient(self, x: Any, upstream: Any) -> Any:

@@ -27,7 +27,7 @@ EPSILON = np.float32(1e-7)  # QKeras uses Keras's epsilon, here always its defau
 _LOG_2 = np.float32(np.log(2.0))
 
 
-def exponents(x: np.ndarray, rounding: str, quadratic: bool) -> np.ndarray:
+def exponents(x: Any, rounding: str, quadratic: bool) -> np.ndarray:
     """Return QKeras's exponent of positive numbers before it is clipped.
 
     Float32 as QKeras: a logarithm rounded to float32, divided by float32 `log 2`.
@@ -57,6 +57,8 @@ class _PowerOfTwo(Quantizer):
     max_value: float | None
     quadratic: bool
     rounding: str
+    _exponents: tuple[int, int]
+    _magnitude: StepFunction
 
     def _set_common(
         self, bits: int, max_value: Any, quadratic: Any, rounding: str, sign_bits: int
@@ -261,7 +263,7 @@ class PowerOfTwoReLU(_PowerOfTwo):
         if not slope:
             return above
         with np.errstate(over="ignore"):
-            thresholds = np.float32(above.thresholds) / np.float32(slope)
+            thresholds = np.array(above.thresholds, np.float32) / np.float32(slope)
         below = StepFunction(thresholds.tolist(), above.levels)
         return _mirrored(above, below, _BORDER)
 

@@ -64,7 +64,7 @@ def quantized_relu(
         relu_upper_bound = None
     elif relu_upper_bound is not None and not relu_upper_bound > 0:
         raise ValueError(unsupported(name, "relu_upper_bound", relu_upper_bound))
-    common = {
+    common: dict[str, Any] = {
         "upper_bound": relu_upper_bound,
         "saturating_gradient": bool(is_quantized_clip),
     }

@@ -10,6 +10,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasqnn import quantizers
 from kerasqnn.quantizers import (
@@ -104,7 +105,7 @@ def test_quantized_relu_with_sigmoid(qkeras, sigmoid, bits, integer, bound):  # 
 @pytest.mark.parametrize("sigmoid", SIGMOIDS, indirect=True)
 @pytest.mark.parametrize("real", [False, True])
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+@pytest.mark.parametrize("bits", [2, 5, 16])
 @pytest.mark.parametrize("kind", ["tanh", "sigmoid"])
 def test_squashing(qkeras, sigmoid, real, symmetric, bits, kind):  # noqa: F811
     arguments = {"symmetric": symmetric, f"use_real_{kind}": real}
@@ -112,9 +113,9 @@ def test_squashing(qkeras, sigmoid, real, symmetric, bits, kind):  # noqa: F811
     check(get(theirs), theirs, values(2.0 ** (1 - bits)), without_ste=False)
 
 
-@pytest.mark.parametrize("alpha", [None, 0.5, 0.3])
+@pytest.mark.parametrize("alpha", [None, 0.3])
 @pytest.mark.parametrize("symmetric", [0, 1])
-@pytest.mark.parametrize(("bits", "integer"), [(3, 0), (6, 2), (12, 5)])
+@pytest.mark.parametrize(("bits", "integer"), [(3, 0), (12, 5)])
 @pytest.mark.parametrize(("shift", "bound"), [(3, 6), (2, 4), (1, 5)])
 def test_hard_swish(qkeras, bits, integer, symmetric, alpha, shift, bound):  # noqa: F811
     theirs = qkeras.quantized_hswish(
@@ -128,7 +129,7 @@ def test_hard_swish(qkeras, bits, integer, symmetric, alpha, shift, bound):  # n
 POWERS = [
     (bits, maximum, quadratic, rounding)
     for bits, maximum, quadratic, rounding in itertools.product(
-        (2, 4, 5, 8), (None, 0.25, 1.0, 3.0), (False, True), ("rnd", "floor")
+        (2, 5, 8), (None, 0.25, 1.0, 3.0), (False, True), ("rnd", "floor")
     )
 ]
 
@@ -155,7 +156,7 @@ def test_powers_of_two(qkeras, arguments):  # noqa: F811
 
 
 @pytest.mark.parametrize("slope", [0, 0.25, 2.0])
-@pytest.mark.parametrize("arguments", POWERS, ids=str)
+@pytest.mark.parametrize("arguments", POWERS[::3], ids=str)
 def test_relu_to_powers_of_two(qkeras, arguments, slope):  # noqa: F811
     bits, maximum, quadratic, rounding = arguments
     theirs = qkeras.quantized_relu_po2(
@@ -307,15 +308,11 @@ def test_arguments_out_of_range(text, received):
     assert received in str(error.value)
 
 
-def test_power_of_two_weights():
-    """Fixed point holds them where 24 bits do, and leaves them as they are."""
+def test_no_grid_of_equal_steps():
+    """Reading finds one that holds the rounded weights; activations are steps."""
     q = PowerOfTwo(5)
-    weights = np.float32([[0.7, -0.1], [3.0, -1e-3]])
-    grid = q.fixed(weights)
-    assert grid.bits == 12  # 2^-8 to 2^2 and a sign
-    same(grid.quantize(q.quantize(weights)), q.quantize(weights))
-    assert PowerOfTwo(8).fixed(np.float32([0.0, 1.0])) is None
     assert q.fixed() is None
+    assert q.fixed(np.float32([0.5])) is None
     assert isinstance(q.stages()[0], StepFunction)
 
 
@@ -330,3 +327,26 @@ def test_stages_are_the_quantizer(quantizer):
     x = np.concatenate([SWEEP, around(np.float32(steps.thresholds))])
     same(steps._forward(np, x), quantizer.quantize(x))
     same(np.asarray(steps(keras.ops.convert_to_tensor(x))), quantizer.quantize(x))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("real", [False, True])
+def test_compiled(jit_compile, real):
+    """Traced and on XLA the same bits; tanh and sigmoid are the backend's."""
+    quantizers = [
+        QuantizedLeakyReLU(6, 2, negative_slope=0.25, upper_bound=1.7),
+        QuantizedSigmoidReLU(5, 1, function="sigmoid" if real else "hard_sigmoid"),
+        QuantizedTanh(12, function="tanh" if real else "smooth_tanh", symmetric=True),
+        QuantizedSigmoid(12, function="sigmoid" if real else "smooth_sigmoid"),
+        QuantizedHardSwish(12, 2),
+        PowerOfTwo(8),
+        PowerOfTwoReLU(5, 2.0, 0.5),
+    ]
+    x = np.concatenate([SWEEP, numbers(0.25)])
+    function = tf.function(
+        lambda v: [q(v) for q in quantizers], jit_compile=jit_compile
+    )
+    for quantizer, received in zip(quantizers, function(x), strict=True):
+        different = received.numpy() != quantizer.quantize(x)
+        smooth = real and hasattr(quantizer, "function")
+        assert np.mean(different) <= (1e-3 if smooth else 0.0), quantizer
