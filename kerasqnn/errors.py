@@ -34,6 +34,10 @@ class CompilationError(KerasQNNError, RuntimeError):
     """An external tool ran and failed; the message holds its output."""
 
 
+class QuantizationWarning(UserWarning):
+    """A quantizer leaves almost nothing of what it quantizes."""
+
+
 def unknown_name(what: str, received: object, allowed: Iterable[str]) -> str:
     """Return the message for an unknown name, with the nearest known one.
 

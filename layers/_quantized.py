@@ -14,6 +14,7 @@ from .. import noise as noises
 from .. import quantizers
 from ..quantizers import StatefulQuantizer
 from ..quantizers.parsing import AnyQuantizer, is_quantizer_string
+from ._degenerate_kernels import warn_of_degenerate_kernels
 from .noise_point import NoisePoint
 
 
@@ -68,7 +69,11 @@ class _Signature:
                     for name, default in cls.option_defaults.items()
                 ),
                 *(inspect.Parameter(name, keyword, default=None) for name in own),
-                inspect.Parameter("noise", keyword, default=cls.default_noise),
+                *(
+                    [inspect.Parameter("noise", keyword, default=cls.default_noise)]
+                    if cls.takes_noise
+                    else []
+                ),
                 parameters[-1],
             ]
         )
@@ -86,6 +91,7 @@ class _Build:
         def build_with_quantizers(*args: Any, **kwargs: Any) -> None:
             build(*args, **kwargs)
             layer._build_quantizers(next(iter([*args, *kwargs.values()]), None))
+            warn_of_degenerate_kernels(layer)
 
         # Keras closes a layer whose `build` is marked so before it has its quantizers.
         vars(build_with_quantizers).pop("_is_default", None)
@@ -104,15 +110,16 @@ class QuantizedLayer(keras.layers.Layer):
 
     quantizer_arguments: tuple[str, ...] = ()
     option_defaults: Mapping[str, Any] = {}  # other keyword-only arguments
+    takes_noise = True
     default_noise: str | None = None
-    noise_point: NoisePoint | None = None
+    noise_point: NoisePoint | None  # no default here: torch would find that one first
     __signature__ = _Signature()
     build = _Build()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         own = {name: kwargs.pop(name, None) for name in self.quantizer_arguments}
         options = {n: kwargs.pop(n, d) for n, d in self.option_defaults.items()}
-        noise = kwargs.pop("noise", self.default_noise)
+        noise = kwargs.pop("noise", self.default_noise) if self.takes_noise else None
         arguments = inspect.signature(self._keras_layer()).bind(*args, **kwargs)
         for name, value in arguments.arguments.items():
             if name.endswith("activation"):
@@ -129,6 +136,9 @@ class QuantizedLayer(keras.layers.Layer):
     def _set_quantizers(self, noise: Any = None, **given: Any) -> None:
         for name in self.quantizer_arguments:
             setattr(self, name, quantizers.get(given[name]))
+        self._set_noise(noise)
+
+    def _set_noise(self, noise: Any) -> None:
         source = noises.get(noise)
         if self.quantization_mode and (self.is_quantized or source is not None):
             raise ValueError(
@@ -136,8 +146,11 @@ class QuantizedLayer(keras.layers.Layer):
                 "Keras's integer policies would bypass them. "
                 f"Received: dtype={self.dtype_policy.name!r}"
             )
-        if source is not None:
-            self.noise_point = NoisePoint(source, name="noise", dtype=self.dtype_policy)
+        self.noise_point = (
+            None
+            if source is None
+            else NoisePoint(source, name="noise", dtype=self.dtype_policy)
+        )
 
     def _set_options(self) -> None:
         """Keep the arguments of `option_defaults`."""
@@ -216,8 +229,9 @@ class QuantizedLayer(keras.layers.Layer):
         config = super().get_config()
         for name in self.quantizer_arguments:
             config[name] = quantizers.serialize(getattr(self, name))
-        point = self.noise_point
-        config["noise"] = noises.serialize(None if point is None else point.noise)
+        if self.takes_noise:
+            point = self.noise_point
+            config["noise"] = noises.serialize(None if point is None else point.noise)
         return config
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from ..layers._degenerate_kernels import warn_of_degenerate_kernels
+from ..layers._quantized import QuantizedLayer
 from .activation_ranges import Ranges
 from .quantize_config import (
     check_patterns,
@@ -104,6 +106,9 @@ def quantize_model(
     copy = rewrite(model, plan.replace, quantize_input=plan.quantize_input)
     check_patterns("per_layer", overrides, plan.paths)
     check_patterns("skip", set(skip), [*plan.paths, *plan.classes])
+    for layer in copy._flatten_layers():
+        if isinstance(layer, QuantizedLayer):
+            warn_of_degenerate_kernels(layer)
     copy.quantization_report = QuantizationReport(
         f"Quantization of {model.name!r}",
         _COLUMNS,

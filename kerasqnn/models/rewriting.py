@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from ..errors import UnsupportedModelError
+from ..errors import QuantizationWarning, UnsupportedModelError
 from ..layers import NoisePoint
 from ..quantizers import StatefulQuantizer
 from .reading import functional_of
@@ -97,8 +98,10 @@ def rewrite(
         UnsupportedModelError: If the model cannot be read, or weights do not fit.
     """
     functional_of(model)  # refuses what has no graph
-    rewriting = _Rewriting(replace, transfer)
-    copy = rewriting.model(model, "", quantize_input)
+    with warnings.catch_warnings():
+        # Weights before the transfer mean nothing.
+        warnings.simplefilter("ignore", QuantizationWarning)
+        copy = _Rewriting(replace, transfer).model(model, "", quantize_input)
     if model.compiled and not copy.compiled:
         copy.compile_from_config(model.get_compile_config())
     return copy
