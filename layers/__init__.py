@@ -123,6 +123,18 @@ from .quant_merging import QuantMaximum as QuantMaximum
 from .quant_merging import QuantMinimum as QuantMinimum
 from .quant_merging import QuantMultiply as QuantMultiply
 from .quant_merging import QuantSubtract as QuantSubtract
+from .quant_reciprocal_pooling import (
+    NoisyQuantReciprocalAveragePooling2D as NoisyQuantReciprocalAveragePooling2D,
+)
+from .quant_reciprocal_pooling import (
+    NoisyQuantReciprocalGlobalAveragePooling2D as NoisyQuantReciprocalGlobalAveragePooling2D,  # noqa: E501
+)
+from .quant_reciprocal_pooling import (
+    QuantReciprocalAveragePooling2D as QuantReciprocalAveragePooling2D,
+)
+from .quant_reciprocal_pooling import (
+    QuantReciprocalGlobalAveragePooling2D as QuantReciprocalGlobalAveragePooling2D,
+)
 from .quant_separable_conv import NoisyQuantSeparableConv1D as NoisyQuantSeparableConv1D
 from .quant_separable_conv import NoisyQuantSeparableConv2D as NoisyQuantSeparableConv2D
 from .quant_separable_conv import QuantSeparableConv1D as QuantSeparableConv1D

@@ -54,9 +54,9 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
         renorm_clipping: As Keras.
         renorm_momentum: As Keras.
         synchronized: As Keras.
-        inverse: How `1 / sqrt` is computed where a quantizer is set: `"rsqrt"`, one
-            operation, as Keras and QKeras 0.9 do; or `"reciprocal"` of the square root,
-            as qkeras-v3 in traced functions. Their last bits differ.
+        inverse: How `1 / sqrt` is computed: `"rsqrt"`, one operation, as Keras and
+            QKeras 0.9 do; or `"reciprocal"` of the square root, as qkeras-v3 in traced
+            functions. Their last bits differ.
         scale_quantizer: Quantizer of `s`, or None.
         offset_quantizer: Quantizer of `o`, or None.
         gamma_quantizer: Quantizer of `gamma`, or None.
@@ -101,6 +101,11 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
                 "Batch renormalization cannot be quantized. Allowed with quantizers: "
                 "renorm=False. Received: renorm=True"
             )
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the layer computes other bits than Keras's."""
+        return super().is_quantized or getattr(self, "inverse", "rsqrt") != "rsqrt"
 
     def _quantized_shape(self, argument: str, input_shape: Any) -> Any:
         return tuple(self.moving_mean.shape)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from ..layers import Clip
 from .description import LayerDescription
@@ -72,7 +73,10 @@ _RENAMED = {"alpha": "negative_slope"}
 
 
 def keras_arguments(
-    layer: LayerDescription, keras_class: type, converted: Collection[str] = ()
+    layer: LayerDescription,
+    keras_class: type,
+    converted: Collection[str] = (),
+    extra: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the arguments of a Keras class from the configuration of a layer.
 
@@ -80,12 +84,13 @@ def keras_arguments(
         layer: The layer.
         keras_class: The Keras class whose arguments they are.
         converted: Keys that the caller converts itself.
+        extra: Keys that the target takes besides those of its Keras class.
 
     Raises:
         UnsupportedModelError: If the configuration has an option that the class lacks,
             or a dtype other than float32.
     """
-    known = inspect.signature(keras_class).parameters
+    known = {*inspect.signature(keras_class).parameters, *extra}
     arguments: dict[str, Any] = {
         "name": layer.name,
         "trainable": bool(layer.config.get("trainable", True)),
@@ -111,6 +116,8 @@ def keras_arguments(
 
 
 def _is_inert(key: str, value: Any) -> bool:
+    if key == "mask" and value is not None:  # of QConv2D's kernel
+        return bool(np.all(np.asarray(value) == 1))
     return any(value == inert for inert in _INERT.get(key, ()))
 
 

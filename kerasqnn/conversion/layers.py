@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -31,8 +31,9 @@ class Entry:
             for those in `renamed`.
         renamed: The target's name of an argument.
         activations: Arguments that are activations.
-        extra: Other arguments of the target.
-        check: Raises where an option of the layer cannot be taken over.
+        extra: Other arguments that the target has under the same names.
+        dropped: Keys of the configuration that say nothing, or that `options` reads.
+        options: What else the target gets; raises where the layer is refused.
     """
 
     target: type
@@ -41,21 +42,21 @@ class Entry:
     renamed: Mapping[str, str] = field(default_factory=dict)
     activations: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
-    check: Callable[[LayerDescription], None] | None = None
+    dropped: tuple[str, ...] = ()
+    options: Callable[[LayerDescription], Mapping[str, Any]] | None = None
 
     def convert(self, layer: LayerDescription) -> Any:
         """Return the new layer, without its weights."""
-        if self.check is not None:
-            self.check(layer)
-        own = {*self.quantizers, *self.activations, *self.extra}
-        arguments = keras_arguments(layer, _keras_class(self.target), own)
+        own = {*self.quantizers, *self.activations, *self.dropped}
+        arguments = keras_arguments(layer, _keras_class(self.target), own, self.extra)
         for name in self.activations:
-            arguments[name] = activation(layer, name)
+            arguments[self.renamed.get(name, name)] = activation(layer, name)
         for name, is_scaled in self.quantizers.items():
             arguments[self.renamed.get(name, name)] = quantizer(
                 layer, name, is_scaled=is_scaled
             )
-        arguments |= {k: layer.config[k] for k in self.extra if k in layer.config}
+        if self.options is not None:
+            arguments |= self.options(layer)
         return self.target(**arguments)
 
 
@@ -65,10 +66,15 @@ def entry_of(layer: LayerDescription) -> Entry:
     Raises:
         UnsupportedModelError: If it is not, by its name.
     """
-    table = {"qkeras": QKERAS_LAYERS, "keras": KERAS_LAYERS}.get(layer.package, {})
+    tables: dict[str, Mapping[str, Any]] = {
+        "qkeras": QKERAS_LAYERS,
+        "keras": KERAS_LAYERS,
+    }
+    table = tables.get(layer.package, {})
     name = layer.class_name.rpartition(">")[2]
     if name in table:
-        return table[name]
+        found = table[name]
+        return found if isinstance(found, Entry) else found(layer)
     if not table:
         raise layer.refused(f"it is a layer of {layer.package!r}, not of QKeras")
     raise layer.refused(unknown_name("layer", name, table))
@@ -78,12 +84,7 @@ def _keras_class(target: type) -> type:
     return next(c for c in target.__mro__ if c.__module__.startswith("keras."))
 
 
-def _qactivation(layer: LayerDescription) -> None:
-    if layer.config.get("activation") is None:
-        raise layer.refused("it has no activation")
-
-
-def _weighted(target: type, *weights: str, check: Any = None) -> Entry:
+def _weighted(target: type, *weights: str) -> Entry:
     """Return the entry of a QKeras layer with one quantizer a weight."""
     return Entry(
         target,
@@ -93,11 +94,66 @@ def _weighted(target: type, *weights: str, check: Any = None) -> Entry:
             for name in weights
         },
         activations=("activation",),
-        check=check,
     )
 
 
-QKERAS_LAYERS: dict[str, Entry] = {
+def _folded(target: type, kernel: str) -> Entry:
+    """Return the entry of a QKeras layer with batch normalization folded in."""
+    plain = _weighted(target, kernel, "bias")
+    weights = (kernel, "bias", *(f"batchnorm/{n}" for n in _NORMALIZATION))
+    return replace(
+        plain,
+        weights=(*weights, "batchnorm/iteration"),
+        extra=tuple(target.option_defaults),  # type: ignore[attr-defined]
+        dropped=("axis", "synchronized"),
+        options=_last_axis,
+    )
+
+
+def _last_axis(layer: LayerDescription) -> Mapping[str, Any]:
+    axis = layer.config.get("axis", -1)
+    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+    if axis not in (-1, 1 if layer.class_name == "QDenseBatchnorm" else 3):
+        raise layer.refused(
+            f"it normalizes along another axis than the last. Received: axis={axis!r}"
+        )
+    return {}
+
+
+def _inverse(layer: LayerDescription) -> Mapping[str, Any]:
+    # QKeras 0.9, which has no inverse_quantizer, uses TensorFlow's rsqrt.
+    is_v3 = "inverse_quantizer" in layer.config
+    return {"inverse": "reciprocal" if is_v3 else "rsqrt"}
+
+
+def _pooling(plain: type, reciprocal: type) -> Callable[[LayerDescription], Entry]:
+    """Return how to choose the layer of a QKeras average pooling."""
+
+    def entry(layer: LayerDescription) -> Entry:
+        is_plain = layer.config.get("average_quantizer") is None
+        return Entry(
+            plain if is_plain else reciprocal,
+            quantizers={} if is_plain else {"average_quantizer": False},
+            activations=("activation",),
+            renamed={"activation": "output_quantizer"},
+            dropped=("average_quantizer",),
+            options=_quantized_output,
+        )
+
+    return entry
+
+
+def _quantized_output(layer: LayerDescription) -> Mapping[str, Any]:
+    found = activation(layer)
+    if isinstance(found, str) and found != "linear":
+        raise layer.refused(
+            "its activation is a function; kerasqnn's pooling layers take quantizers "
+            f"only. Received: activation={found!r}"
+        )
+    return {"output_quantizer": None} if isinstance(found, str) else {}
+
+
+QKERAS_LAYERS: dict[str, Entry | Callable[[LayerDescription], Entry]] = {
     "QDense": _weighted(layers.QuantDense, *_KERNEL),
     "QConv1D": _weighted(layers.QuantConv1D, *_KERNEL),
     "QConv2D": _weighted(layers.QuantConv2D, *_KERNEL),
@@ -111,8 +167,31 @@ QKERAS_LAYERS: dict[str, Entry] = {
     "QSeparableConv2D": _weighted(
         layers.QuantSeparableConv2D, "depthwise_kernel", "pointwise_kernel", "bias"
     ),
-    "QActivation": Entry(
-        layers.QuantActivation, activations=("activation",), check=_qactivation
+    "QConv2DBatchnorm": _folded(layers.QuantConv2DBatchNorm, "kernel"),
+    "QDenseBatchnorm": _folded(layers.QuantDenseBatchNorm, "kernel"),
+    "QDepthwiseConv2DBatchnorm": _folded(
+        layers.QuantDepthwiseConv2DBatchNorm, "depthwise_kernel"
+    ),
+    "QActivation": Entry(layers.QuantActivation, activations=("activation",)),
+    "QBatchNormalization": Entry(
+        layers.QuantBatchNormalization,
+        _NORMALIZATION,
+        {
+            "gamma_quantizer": True,
+            "variance_quantizer": True,
+            "beta_quantizer": False,
+            "mean_quantizer": False,
+            "inverse_quantizer": False,
+        },
+        renamed={"inverse_quantizer": "scale_quantizer"},
+        options=_inverse,
+    ),
+    "QAveragePooling2D": _pooling(
+        layers.QuantAveragePooling2D, layers.QuantReciprocalAveragePooling2D
+    ),
+    "QGlobalAveragePooling2D": _pooling(
+        layers.QuantGlobalAveragePooling2D,
+        layers.QuantReciprocalGlobalAveragePooling2D,
     ),
 }
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import quantizers
 from .._values import parse_call
 from ..quantizers.parsing import _FACTORIES, AnyQuantizer
+from ..quantizers.quantizer import UniformQuantizer, all_powers_of_two
 from .description import LayerDescription
 
 # What a QKeras layer makes of `alpha=None` in quantizers of what it multiplies with.
@@ -65,6 +67,8 @@ def quantizer(
     if value is None:
         return None
     try:
+        if type(value).__module__.partition(".")[0] == "qkeras":
+            return quantizers.get(value)  # a live one has its scale mode already
         name, arguments = _name_and_arguments(value)
         return _convert(name, arguments, is_scaled)
     except (TypeError, ValueError) as error:
@@ -92,7 +96,14 @@ def activation(layer: LayerDescription, argument: str = "activation") -> Any:
             f"Allowed: QKeras's quantizers and {', '.join(sorted(KERAS_ACTIVATIONS))}. "
             f"Received: {argument}={value!r}"
         )
-    return quantizer(layer, argument)
+    found = quantizer(layer, argument)
+    if isinstance(found, UniformQuantizer) and not all_powers_of_two(found.step):
+        raise layer.refused(
+            f"{argument}: QKeras computes x + (q - x) in float32, which leaves a grid "
+            "whose step is no power of two. "
+            f"Received: {argument}={found!r}"
+        )
+    return found
 
 
 def _convert(
@@ -120,13 +131,7 @@ def _name_and_arguments(value: Any) -> tuple[str, Mapping[str, Any]]:
         name = str(value["class_name"]).rpartition(">")[2]
         _factory(name)
         return name, {k: _number(v) for k, v in value["config"].items()}
-    name = type(value).__name__
-    # The attributes, not get_config(): QKeras leaves some arguments out of it.
-    return name, {
-        argument: _number(getattr(value, argument))
-        for argument in signature(_factory(name)).parameters
-        if hasattr(value, argument)
-    }
+    raise ValueError(f"{value!r} is no quantizer")
 
 
 def _factory(name: str) -> Any:
@@ -153,8 +158,6 @@ def _function_name(value: Any) -> str | None:
 
 
 def _number(value: Any) -> Any:
-    if hasattr(value, "numpy"):
-        value = value.numpy()
     if isinstance(value, np.ndarray | np.generic) and value.size == 1:
         return value.item()
     return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -9,6 +11,9 @@ import numpy as np
 
 from .description import LayerDescription
 from .layers import Entry
+
+# Parts of layers: as QKeras names them in files, and the attributes here.
+_PARTS = {"batchnorm": "batch_normalization"}
 
 
 def set_weights(layer: LayerDescription, entry: Entry, target: Any) -> None:
@@ -23,11 +28,7 @@ def set_weights(layer: LayerDescription, entry: Entry, target: Any) -> None:
         variable = _variable(target, name)
         if variable is not None:
             variables[name] = variable
-    given = dict(layer.weights)
-    if given.keys() != variables.keys():  # a .keras file numbers them
-        given = {
-            name: given[str(i)] for i, name in enumerate(variables) if str(i) in given
-        } | {name: value for name, value in given.items() if not name.isdigit()}
+    given = _named(layer.weights, list(variables))
     if given.keys() != variables.keys():
         raise layer.refused(
             f"its weights are not those of the class. Allowed: {list(variables)}. "
@@ -40,32 +41,70 @@ def set_weights(layer: LayerDescription, entry: Entry, target: Any) -> None:
                 f"its weight {name!r} has another shape. Allowed: "
                 f"{tuple(variable.shape)}. Received: {tuple(value.shape)}"
             )
-        variable.assign(value)
-    for name in entry.quantizers:
-        _check_on_grid(layer, entry.renamed.get(name, name), target)
+        variable.assign(value.astype(variable.dtype))
+    for argument, values in _quantized_values(entry, target):
+        _check_on_grid(layer, argument, getattr(target, argument), values)
+
+
+def _named(
+    weights: Mapping[str, np.ndarray], names: list[str]
+) -> dict[str, np.ndarray]:
+    """Return weights by the names of the table.
+
+    Files name them (`kernel`), with or without the part of the layer they belong to,
+    or number those of each part (`0`, `batchnorm/0`).
+    """
+    named = {}
+    numbers: Counter[str] = Counter()
+    left = dict(weights)
+    for name in names:
+        part, _, base = name.rpartition("/")
+        number = f"{part}/{numbers[part]}" if part else str(numbers[part])
+        numbers[part] += 1
+        key = next((k for k in (name, base, number) if k in left), None)
+        if key is not None:
+            named[name] = left.pop(key)
+    return named | left
 
 
 def _variable(target: Any, name: str) -> Any:
     """Return the variable of a name, or None where the layer has none."""
-    variable = getattr(target, name, None)
-    if variable is None and name == "depthwise_kernel":
+    part, _, base = name.rpartition("/")
+    holder = getattr(target, _PARTS.get(part, part)) if part else target
+    holder = getattr(holder, "cell", holder)
+    variable = getattr(holder, base, None)
+    if variable is None and base == "depthwise_kernel":
         variable = target.kernel  # Keras 3's name in depthwise convolutions
     return variable
 
 
-def _check_on_grid(layer: LayerDescription, argument: str, target: Any) -> None:
-    """Refuse weights for which `x + (q - x)`, which QKeras computes, is not `q`."""
-    quantizer = getattr(target, argument, None)
-    stem = argument.removesuffix("_quantizer")
-    names = (stem, f"{stem}_kernel")
-    variables = [v for v in (_variable(target, n) for n in names) if v is not None]
-    if quantizer is None or not variables:
+def _quantized_values(entry: Entry, target: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Return the arguments of quantizers of weights, and what each quantizes."""
+    if hasattr(target, "folded_kernel_and_bias"):
+        kernel, bias = target.folded_kernel_and_bias()
+        yield target.kernel_quantizer_argument, kernel
+        yield "bias_quantizer", bias
         return
-    x = keras.ops.convert_to_numpy(variables[0])
-    q = quantizer.quantize(x)
+    for name in entry.quantizers:
+        stem = name.removesuffix("_quantizer")
+        for weight in (stem, f"{stem}_kernel", f"moving_{stem}"):
+            variable = _variable(target, weight)
+            if isinstance(variable, keras.Variable):
+                values = keras.ops.convert_to_numpy(variable)
+                yield entry.renamed.get(name, name), values
+                break
+
+
+def _check_on_grid(
+    layer: LayerDescription, argument: str, quantizer: Any, x: np.ndarray
+) -> None:
+    """Refuse weights for which `x + (q - x)`, which QKeras computes, is not `q`."""
+    if quantizer is None:
+        return
+    q = keras.ops.convert_to_numpy(quantizer(keras.ops.convert_to_tensor(x)))
     if not np.array_equal(x + (q - x), q):
         raise layer.refused(
-            f"QKeras computes x + (q - x) in float32, which for these weights is not q "
-            f"itself, so that its {argument} leaves the grid. Quantizers with power-"
-            f"of-two scales stay on it. Received: {argument}={quantizer!r}"
+            f"{argument}: QKeras computes x + (q - x) in float32, which for these "
+            "weights is not q itself but leaves the grid. Quantizers with power-of-two "
+            f"scales stay on it. Received: {argument}={quantizer!r}"
         )

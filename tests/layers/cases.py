@@ -14,6 +14,7 @@ from . import (
     cases_learned,
     cases_merging,
     cases_pooling,
+    cases_reciprocal_pooling,
     cases_tables,
 )
 from .case import POINT, STATISTICS, Case, weighted
@@ -85,6 +86,11 @@ _NORMALIZATION = {
     "synchronized": False,
     "scale_quantizer": "quantized_bits(6,2,1)",
     "offset_quantizer": "quantized_bits(8,3)",
+    "gamma_quantizer": "quantized_po2(4)",
+    "beta_quantizer": "quantized_bits(6,2)",
+    "mean_quantizer": "quantized_bits(6,3)",
+    "variance_quantizer": "quantized_relu_po2(4)",
+    "inverse": "reciprocal",
     "noise": "multiplicative(0.5)",
 }
 
@@ -98,6 +104,7 @@ CASES = _named(
         **cases_learned.CASES,
         **cases_merging.CASES,
         **cases_pooling.CASES,
+        **cases_reciprocal_pooling.CASES,
         **cases_tables.CASES,
         "QuantEinsumDense": weighted(layers.QuantEinsumDense, _EINSUM, (3, 4), {}),
         "NoisyQuantEinsumDense": weighted(
