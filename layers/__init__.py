@@ -83,12 +83,18 @@ from .quant_einsum_dense import NoisyQuantEinsumDense as NoisyQuantEinsumDense
 from .quant_einsum_dense import QuantEinsumDense as QuantEinsumDense
 from .quant_embedding import NoisyQuantEmbedding as NoisyQuantEmbedding
 from .quant_embedding import QuantEmbedding as QuantEmbedding
+from .quant_gru import NoisyQuantGRU as NoisyQuantGRU
+from .quant_gru import QuantGRU as QuantGRU
+from .quant_gru import QuantGRUCell as QuantGRUCell
 from .quant_layer_normalization import (
     NoisyQuantLayerNormalization as NoisyQuantLayerNormalization,
 )
 from .quant_layer_normalization import (
     QuantLayerNormalization as QuantLayerNormalization,
 )
+from .quant_lstm import NoisyQuantLSTM as NoisyQuantLSTM
+from .quant_lstm import QuantLSTM as QuantLSTM
+from .quant_lstm import QuantLSTMCell as QuantLSTMCell
 from .quant_max_pooling import (
     NoisyQuantGlobalMaxPooling1D as NoisyQuantGlobalMaxPooling1D,
 )
@@ -139,3 +145,6 @@ from .quant_separable_conv import NoisyQuantSeparableConv1D as NoisyQuantSeparab
 from .quant_separable_conv import NoisyQuantSeparableConv2D as NoisyQuantSeparableConv2D
 from .quant_separable_conv import QuantSeparableConv1D as QuantSeparableConv1D
 from .quant_separable_conv import QuantSeparableConv2D as QuantSeparableConv2D
+from .quant_simple_rnn import NoisyQuantSimpleRNN as NoisyQuantSimpleRNN
+from .quant_simple_rnn import QuantSimpleRNN as QuantSimpleRNN
+from .quant_simple_rnn import QuantSimpleRNNCell as QuantSimpleRNNCell

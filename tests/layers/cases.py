@@ -15,6 +15,7 @@ from . import (
     cases_merging,
     cases_pooling,
     cases_reciprocal_pooling,
+    cases_recurrent,
     cases_tables,
 )
 from .case import POINT, STATISTICS, Case, weighted
@@ -105,6 +106,7 @@ CASES = _named(
         **cases_merging.CASES,
         **cases_pooling.CASES,
         **cases_reciprocal_pooling.CASES,
+        **cases_recurrent.CASES,
         **cases_tables.CASES,
         "QuantEinsumDense": weighted(layers.QuantEinsumDense, _EINSUM, (3, 4), {}),
         "NoisyQuantEinsumDense": weighted(
