@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from ..models import Operation
-from ..quantizers.functions import ClippedLinear, HardSwish, StepFunction
+from ..quantizers.functions import ClippedLinear, HardSwish, Lookup, StepFunction
 from .builder import Builder
 from .handlers import handles
 
@@ -82,5 +82,18 @@ def _step_function(operation: Operation, builder: Builder) -> None:
     chain.node("ReduceSum", last, keepdims=0)
     index = chain.value
     chain.value = levels
+    chain.node("Gather", index, axis=0)
+    chain.finish()
+
+
+@handles("lookup")
+def _lookup(operation: Operation, builder: Builder) -> None:
+    function: Lookup = operation.attributes["function"]
+    chain = _Chain(operation, builder)
+    chain.node("Div", chain.constant("step", np.float32(function.step)))
+    chain.node("Sub", chain.constant("first", np.float32(function.first)))
+    chain.node("Cast", to=TensorProto.INT64)
+    index = chain.value
+    chain.value = chain.constant("levels", np.array(function.levels, np.float32))
     chain.node("Gather", index, axis=0)
     chain.finish()

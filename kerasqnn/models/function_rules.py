@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..quantizers.functions import ClippedLinear, StepFunction
+from ..quantizers.functions import ClippedLinear, Lookup, StepFunction
 from .arithmetic_rules import Outcome, derive, rule
 from .graph import Operation, Tensor
 from .grids import FLOAT32_BITS, Facts, Grid, bits_needed, exponent_of_lsb
@@ -74,8 +74,23 @@ def _step_function(
         ends = [given.grid.low.min(), given.grid.high.max()]
         first, last = np.searchsorted(function.thresholds, ends, side="right")
         levels = levels[first : last + 1]
+    return derive(inputs, _grid_of(levels)), None
+
+
+@rule("lookup")
+def _lookup(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcome:
+    function: Lookup = operation.attributes["function"]
+    levels, (given,) = np.array(function.levels), inputs
+    if given.grid is not None:
+        ends = [given.grid.low.min(), given.grid.high.max()]
+        first, last = (round(end / function.step) - function.first for end in ends)
+        levels = levels[first : last + 1]
+    return derive(inputs, _grid_of(levels)), None
+
+
+def _grid_of(levels: np.ndarray) -> Grid | None:
+    """The grid that holds some numbers, if they are finite."""
     if not np.all(np.isfinite(levels)):
-        return derive(inputs, None), None
-    low, high = levels.min(), levels.max()
+        return None
     step = 2.0 ** exponent_of_lsb(levels)
-    return derive(inputs, Grid(step, np.asarray(low), np.asarray(high))), None
+    return Grid(step, np.asarray(levels.min()), np.asarray(levels.max()))

@@ -39,6 +39,10 @@ from .quantized_functions import QuantizedFunction as QuantizedFunction
 from .quantized_functions import QuantizedHardSwish as QuantizedHardSwish
 from .quantized_functions import QuantizedSigmoid as QuantizedSigmoid
 from .quantized_functions import QuantizedTanh as QuantizedTanh
+from .qkeras_functions import qkeras_hard_sigmoid as qkeras_hard_sigmoid
+from .qkeras_functions import qkeras_hard_tanh as qkeras_hard_tanh
+from .qkeras_functions import qkeras_smooth_sigmoid as qkeras_smooth_sigmoid
+from .qkeras_functions import qkeras_smooth_tanh as qkeras_smooth_tanh
 from .quantizer import Quantizer as Quantizer
 from .quantizer import UniformQuantizer as UniformQuantizer
 from .rectifiers import QuantizedLeakyReLU as QuantizedLeakyReLU
@@ -48,3 +52,4 @@ from .stateful import StatefulQuantizer as StatefulQuantizer
 from .stochastic import StochasticBinary as StochasticBinary
 from .stochastic import StochasticRounding as StochasticRounding
 from .stochastic import StochasticTernary as StochasticTernary
+from .table_function import TableFunction as TableFunction

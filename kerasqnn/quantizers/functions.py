@@ -13,9 +13,8 @@ from keras import ops
 from .._values import ValueObject
 from .quantizer import all_powers_of_two, constant, opaque, with_gradient
 
-
 # The kinds of operations in a graph that compute a `Function` exactly as it is here.
-FUNCTIONS = ("clipped_linear", "leaky_relu", "hard_swish", "step_function")
+FUNCTIONS = ("clipped_linear", "leaky_relu", "hard_swish", "step_function", "lookup")
 
 
 class Function(ValueObject):
@@ -275,6 +274,51 @@ class StepFunction(Function):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         return {"thresholds": self.thresholds, "levels": self.levels}
+
+
+class Lookup(Function):
+    """A table: `y = levels[x / step - first]`, for numbers on a grid.
+
+    Gradient: 0.
+
+    Args:
+        step: Distance of two inputs, a power of two.
+        first: Code of the smallest input, that of `levels[0]`.
+        levels: Values of the inputs `first * step`, `(first + 1) * step`, and so on.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from kerasqnn.quantizers.functions import Lookup
+    >>> Lookup(0.5, -1, [9.0, 7.0, 8.0])._forward(np, np.float32([-0.5, 0.5])).tolist()
+    [9.0, 8.0]
+    """
+
+    kind = "lookup"
+    step: float
+    first: int
+    levels: tuple[float, ...]
+
+    def __init__(self, step: float, first: int, levels: Sequence[float]) -> None:
+        self._set(
+            step=float(step),
+            first=int(first),
+            levels=tuple(float(np.float32(v)) for v in levels),
+        )
+
+    def _forward(self, xp: Any, x: Any) -> Any:
+        codes = x / constant(xp, self.step, x) - self.first
+        index = codes.astype(np.int32) if xp is np else ops.cast(codes, "int32")
+        index = xp.clip(index, 0, len(self.levels) - 1)
+        levels = constant(xp, np.array(self.levels, np.float32), x)
+        return xp.take(levels, index, axis=0)
+
+    def _gradient(self, x: Any, upstream: Any) -> Any:
+        return ops.zeros_like(upstream)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor arguments."""
+        return {"step": self.step, "first": self.first, "levels": self.levels}
 
 
 def check_slope(value: Any) -> float:

@@ -25,6 +25,7 @@ from .quantizer import Quantizer
 from .rectifiers import QuantizedLeakyReLU, QuantizedSigmoidReLU
 from .stateful import StatefulQuantizer
 from .stochastic import StochasticBinary, StochasticRounding, StochasticTernary
+from .table_function import TableFunction
 
 AnyQuantizer = Quantizer | StatefulQuantizer
 
@@ -36,6 +37,7 @@ _FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "QuantizedTanh": QuantizedTanh,
     "QuantizedSigmoid": QuantizedSigmoid,
     "QuantizedHardSwish": QuantizedHardSwish,
+    "TableFunction": TableFunction,
     "PowerOfTwo": PowerOfTwo,
     "PowerOfTwoReLU": PowerOfTwoReLU,
     "QuantizedLinear": QuantizedLinear,

@@ -50,6 +50,8 @@ EXACT = [
     "quantized_relu_po2(3,4,0.5)",
     "quantized_relu_po2(3,4,quadratic_approximation=True)",
     "quantized_po2(4)",
+    "TableFunction('tanh', input='FixedPoint(8,2)', output='FixedPoint(6)')",
+    "TableFunction('elu', input='FixedPoint(5,1)', output='FixedPoint(6,2)')",
     "relu6",
     "hard_tanh",
 ]  # fmt: skip
