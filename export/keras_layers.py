@@ -39,10 +39,10 @@ def refuse_quantized(operation: Operation) -> None:
         if type(inner).__module__.partition(".")[0] in ("kerasqnn", "qkeras", "hgq"):
             raise UnsupportedModelError(
                 f"Layer {operation.layer!r} ({type(layer).__name__}) holds quantizers "
-                "that no handler exports. Use kerasqnn's dense layers, convolutions "
-                "and poolings of one or two dimensions, merges, QuantBatchNormalization "
-                "and QuantActivation, directly in the model, in float32, channels last "
-                "and with fixed shapes.",
+                "that no handler exports. Use kerasqnn's dense layers, merges, "
+                "convolutions and poolings of one or two dimensions, "
+                "QuantBatchNormalization and QuantActivation, directly in the model, "
+                "in float32, channels last and with fixed shapes.",
                 layer=operation.layer,
             )
 

@@ -35,7 +35,8 @@ def gradients(
             f"Gradients are computed with {', '.join(_BY_BACKEND)}. "
             f"Received: backend={backend!r}"
         )
-    found = _BY_BACKEND[backend](layer.trainable_weights, call)
+    weights = layer.trainable_weights
+    found = _BY_BACKEND[backend](weights, call) if weights else []
     return [
         None
         if g is None

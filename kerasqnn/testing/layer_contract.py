@@ -110,7 +110,7 @@ def _model(layer: Any, inputs: Any) -> keras.Model:
     symbols = _symbolic(inputs)
     given = symbols
     outputs = layer(**given) if isinstance(given, dict) else layer(given)
-    return keras.Model(tree.flatten(symbols), outputs)
+    return keras.Model(_flat(symbols), outputs)
 
 
 def _flat(inputs: Any) -> Any:
@@ -242,7 +242,8 @@ def _check_training(make: Callable[..., Any], inputs: Any) -> None:
     model.compile("sgd", "mse")
     found = gradients(layer, lambda: _call(layer, inputs, training=True))
     for weight, gradient in zip(layer.trainable_weights, found, strict=True):
-        _require(gradient is not None, f"weight {weight.path!r} has no gradient")
+        if gradient is None:
+            raise AssertionError(f"weight {weight.path!r} has no gradient")
         _require(
             np.all(np.isfinite(gradient)), f"weight {weight.path!r} has a NaN gradient"
         )

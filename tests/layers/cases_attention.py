@@ -49,14 +49,21 @@ def _attention(name: str) -> dict[str, Case]:
     point = POINT if name.startswith("Noisy") else []
     required = _REQUIRED[kind]
     weights = ["kernel", "bias"] * 4
+    half = "mixed_bfloat16"  # JAX has no float16 attention on a CPU
     shapes = {"query": (3, 4), "value": (5, 4)}
     full = {**required, **_EVERY[kind], **_COMMON, **KEPT, **_GRIDS}
     gated = ["kernel", "bias"] * 5
     return {
-        "plain": Case(cls, required, shapes, [*point, *weights]),
-        "quantized": Case(cls, {**required, **_GRIDS}, shapes, [*point, *weights]),
+        "plain": Case(cls, required, shapes, [*point, *weights], half=half),
+        "quantized": Case(
+            cls, {**required, **_GRIDS}, shapes, [*point, *weights], half=half
+        ),
         "full": Case(
-            cls, {**full, "noise": "combined(0.25, 0.5)"}, shapes, [*POINT, *gated]
+            cls,
+            {**full, "noise": "combined(0.25, 0.5)"},
+            shapes,
+            [*POINT, *gated],
+            half=half,
         ),
     }
 

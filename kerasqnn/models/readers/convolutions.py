@@ -80,13 +80,9 @@ def _separable(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     sequence = layer.rank == 1
     if sequence and not has_fixed_length(inputs):
         return reading.as_layer(inputs)
-    depthwise, pointwise, bias = (
-        None if value is None else parameter(value, getattr(layer, quantizer, None))
-        for value, quantizer in (
-            (layer.depthwise_kernel, "depthwise_quantizer"),
-            (layer.pointwise_kernel, "pointwise_quantizer"),
-            (layer.bias, "bias_quantizer"),
-        )
+    depthwise, pointwise = (
+        parameter(getattr(layer, f"{n}_kernel"), getattr(layer, f"{n}_quantizer", None))
+        for n in ("depthwise", "pointwise")
     )
     shape = image_shape(reading) if sequence else reading.shapes[0]
     channels = pointwise.value.shape[-2]
@@ -99,11 +95,14 @@ def _separable(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     )
     kernel = pointwise.value.reshape(1, 1, channels, -1)
     weights = {"kernel": Parameter(kernel, pointwise.quantizer)}
+    if layer.bias is not None:
+        quantizer = getattr(layer, "bias_quantizer", None)
+        weights["bias"] = parameter(layer.bias, quantizer)
     outputs = reading.add(
         "conv2d",
         between,
         shape=shape,
-        weights=weights if bias is None else {**weights, "bias": bias},
+        weights=weights,
         strides=(1, 1),
         padding="valid",
         dilation=(1, 1),
