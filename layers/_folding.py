@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -55,17 +56,15 @@ class FoldedLayer(QuantizedLayer):
     }
     kernel_quantizer_argument = "kernel_quantizer"
 
-    def _set_options(
-        self, *, ema_freeze_delay: Any, folding_mode: Any, **normalization: Any
-    ) -> None:
+    def _set_options(self, **options: Any) -> None:
+        ema_freeze_delay = options.pop("ema_freeze_delay")
+        folding_mode = options.pop("folding_mode")
         if folding_mode not in FOLDING_MODES:
             raise ValueError(
                 unknown_name("`folding_mode`", folding_mode, FOLDING_MODES)
             )
-        if ema_freeze_delay is not None and (
-            isinstance(ema_freeze_delay, bool)
-            or ema_freeze_delay != int(ema_freeze_delay)
-        ):
+        delay = 0 if ema_freeze_delay is None else ema_freeze_delay
+        if isinstance(delay, bool) or not isinstance(delay, Integral):
             raise ValueError(
                 "`ema_freeze_delay` must be a number of training steps, or None. "
                 f"Received: ema_freeze_delay={ema_freeze_delay!r}"
@@ -83,7 +82,7 @@ class FoldedLayer(QuantizedLayer):
             axis=1 if first else -1,
             name="batch_normalization",
             dtype=self.dtype_policy,
-            **normalization,
+            **options,
         )
 
     def build(self, input_shape: Any) -> None:

@@ -90,7 +90,7 @@ class _Build:
         @wraps(build)
         def build_with_quantizers(*args: Any, **kwargs: Any) -> None:
             build(*args, **kwargs)
-            layer._build_quantizers(next(iter([*args, *kwargs.values()]), None))
+            pass
             warn_of_degenerate_kernels(layer)
 
         # Keras closes a layer whose `build` is marked so before it has its quantizers.
@@ -152,7 +152,7 @@ class QuantizedLayer(keras.layers.Layer):
             else NoisePoint(source, name="noise", dtype=self.dtype_policy)
         )
 
-    def _set_options(self) -> None:
+    def _set_options(self, **options: Any) -> None:
         """Keep the arguments of `option_defaults`."""
 
     def _build_quantizers(self, input_shape: Any) -> None:

@@ -30,7 +30,7 @@ class QuantizedCell(QuantizedLayer):
     quantizer_arguments = RECURRENT_QUANTIZERS
     takes_noise = False  # a loop over time steps cannot draw new numbers at every one
 
-    def _set_options(self) -> None:
+    def _set_options(self, **options: Any) -> None:
         self._held = SimpleNamespace(weights=None)
 
     def _quantized_shape(self, argument: str, input_shape: Any) -> Any:

@@ -65,7 +65,8 @@ class QuantGRUCell(QuantizedCell, keras.layers.GRUCell):
         biases = self._biases(bias)
         inputs = self._dropped_inputs(inputs, 3, training)
         states = self._dropped_state(state, 3, training)
-        x, inner = [], []
+        x: list[Any] = []
+        inner: list[Any] = []
         for gate in range(3):
             own = slice(gate * self.units, (gate + 1) * self.units)
             products = (
