@@ -51,6 +51,9 @@ BITS = [
 ]
 
 
+LINEAR = [a for a in BITS if a[4] != 1.0]
+
+
 @pytest.mark.parametrize("arguments", BITS, ids=str)
 def test_quantized_bits(qkeras, arguments):
     """Equal to QKeras without its straight-through sum; within an ulp of x with it."""
@@ -120,6 +123,8 @@ def test_quantized_relu(qkeras, bits, integer):
         "binary()",
         "binary(alpha=1.0)",
         "binary(alpha=0.3)",
+        "binary(use_01=True)",
+        "binary(use_01=True,alpha=0.3)",
         "ternary()",
         "ternary(threshold=0.5)",
         "ternary(alpha=1.0)",
@@ -139,7 +144,8 @@ def test_signs(qkeras, text):
     small = np.abs(x) < 100
     codes = np.rint(np.asarray(theirs(x))[small] / ours.alpha)
     np.testing.assert_array_equal(codes, ours.codes(x)[small])
-    assert set(ours.codes(x)) == ({-1, 1} if "binary" in text else {-1, 0, 1})
+    codes = {0, 1} if "use_01" in text else {-1, 1}
+    assert set(ours.codes(x)) == (codes if "binary" in text else {-1, 0, 1})
     upstream = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
     same(gradient(ours, x, upstream), gradient(theirs, x, upstream))
 
@@ -165,7 +171,16 @@ def test_one_alpha_a_channel(qkeras, kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["quantized_bits", "quantized_relu", "binary", "ternary"]
+    "kind",
+    [
+        "quantized_bits",
+        "quantized_linear",
+        "quantized_relu",
+        "binary",
+        "ternary",
+        "stochastic_binary",
+        "stochastic_ternary",
+    ],
 )
 def test_signatures(qkeras, kind):
     """QKeras's arguments, in its order, with its defaults."""
@@ -177,9 +192,6 @@ def test_signatures(qkeras, kind):
 
 
 REFUSED = [
-    ("quantized_bits", "alpha", "auto"),
-    ("quantized_bits", "alpha", "auto_po2"),
-    ("quantized_bits", "use_stochastic_rounding", True),
     ("quantized_bits", "qnoise_factor", 0.5),
     ("quantized_bits", "use_ste", False),
     ("quantized_bits", "elements_per_scale", 2),
@@ -188,13 +200,12 @@ REFUSED = [
     ("quantized_relu", "use_stochastic_rounding", True),
     ("quantized_relu", "qnoise_factor", 0.5),
     ("quantized_relu", "use_ste", False),
-    ("binary", "use_01", True),
-    ("binary", "alpha", "auto"),
     ("binary", "use_stochastic_rounding", True),
     ("binary", "elements_per_scale", 2),
     ("binary", "min_po2_exponent", -1),
     ("binary", "max_po2_exponent", 1),
-    ("ternary", "alpha", "auto_po2"),
+    ("quantized_linear", "qnoise_factor", 0.5),
+    ("quantized_linear", "bits", 1),
     ("ternary", "threshold", "auto"),
     ("ternary", "use_stochastic_rounding", True),
 ]
@@ -232,6 +243,8 @@ def test_refused_together(qkeras):
         ("quantized_relu", "var_name", "w"),
         ("quantized_relu", "use_variables", True),
         ("quantized_relu", "relu_upper_bound", 1.0),
+        ("quantized_linear", "scale_axis", 0),
+        ("quantized_linear", "use_variables", True),
         ("binary", "training", True),
         ("binary", "scale_axis", 0),
         ("ternary", "number_of_unrolls", 3),
@@ -250,10 +263,29 @@ def test_other_qkeras_quantizers_are_refused(qkeras):
     """By the class's name, with those that there are."""
     with pytest.raises(ValueError, match="Allowed: .*quantized_bits.*quantized_ulaw"):
         get(qkeras.quantized_ulaw(4))
-    # Subclasses of the known four compute something else.
-    for other in (qkeras.stochastic_ternary(), qkeras.stochastic_binary()):
-        with pytest.raises(ValueError, match="stochastic"):
-            get(other)
+    with pytest.raises(ValueError, match="bernoulli"):  # it draws at inference too
+        get(qkeras.bernoulli())
+
+
+@pytest.mark.parametrize("arguments", LINEAR, ids=str)
+def test_quantized_linear(qkeras, arguments):
+    """Within an ulp of the straight-through sum; the gradient ends at the range."""
+    bits, integer, symmetric, keep, alpha = arguments
+    x = numbers(2.0 ** (integer - bits + keep) * (alpha or 1.0))
+    theirs = qkeras.quantized_linear(*arguments)
+    ours = get(theirs)
+    assert ours == quantizers.quantized_linear(*arguments)
+    expected = ours.quantize(x)
+    received = np.asarray(theirs(x))
+    assert np.all(np.abs(received - expected) <= ulp(x, expected))
+    inside = (ours.min <= x) & (x <= ours.max)
+    codes = np.rint(received[inside].astype(float) / float(ours.step))
+    np.testing.assert_array_equal(codes, ours.codes(x)[inside])
+    upstream = np.random.default_rng(1).normal(size=x.shape).astype(np.float32)
+    # QKeras multiplies the gradient with the scale and divides by it again.
+    rounds = 0.0 if alpha is None else 1e-6
+    theirs = gradient(theirs, x, upstream)
+    np.testing.assert_allclose(gradient(ours, x, upstream), theirs, rtol=rounds)
 
 
 def test_layers_do_not_change_the_quantizer(qkeras):

@@ -66,8 +66,9 @@ def _ternary(operation: Operation, lowering: Lowering, layer: str) -> None:
     """The difference of two signs: -1 below the threshold, 0 at least on it."""
     quantizer: Ternary = operation.attributes["quantizer"]
     step = lowering.grid(operation.input).step
+    limit = np.asarray(quantizer.threshold, np.float32).astype(np.float64)
     # The smallest number of the grid that is not below the threshold.
-    threshold = np.ceil(np.float64(np.float32(quantizer.threshold)) / step) * step
+    threshold = np.ceil(limit / step) * step
     above = _normalize(operation, lowering, layer, 1.0, -threshold, _SIGN)
     below = _normalize(operation, lowering, layer, -1.0, -threshold, _SIGN)
     shape = lowering.shape(operation.output)
