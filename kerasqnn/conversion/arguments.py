@@ -46,6 +46,7 @@ _INERT: dict[str, tuple[Any, ...]] = {
     "time_major": (False,),
     "virtual_batch_size": (None,),
     "adjustment": (None,),
+    "zero_output_for_mask": (False,),
 }
 _INITIALIZERS = frozenset(
     {

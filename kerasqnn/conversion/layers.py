@@ -9,14 +9,19 @@ from typing import Any
 import keras
 
 from .. import layers
-from ..errors import unknown_name
+from ..errors import UnsupportedModelError, unknown_name
+from ..quantizers.parsing import AnyQuantizer
 from .arguments import keras_arguments
 from .description import LayerDescription
-from .quantizers import activation, quantizer
+from .quantizers import activation, check_power_of_two, quantizer
 
 Weights = tuple[str, ...]
 _KERNEL = ("kernel", "bias")
 _NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+# Quantizers of what is computed rather than stored.
+_OF_VALUES = ("average_quantizer", "inverse_quantizer", "state_quantizer")
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,10 @@ class Entry:
         for name in self.activations:
             arguments[self.renamed.get(name, name)] = activation(layer, name)
         for name, is_scaled in self.quantizers.items():
-            arguments[self.renamed.get(name, name)] = quantizer(
-                layer, name, is_scaled=is_scaled
-            )
+            found = quantizer(layer, name, is_scaled=is_scaled)
+            if name in _OF_VALUES:
+                check_power_of_two(layer, name, found)
+            arguments[self.renamed.get(name, name)] = found
         if self.options is not None:
             arguments |= self.options(layer)
         return self.target(**arguments)
@@ -110,6 +116,58 @@ def _folded(target: type, kernel: str) -> Entry:
     )
 
 
+def _recurrent(target: type, *extra: str) -> Entry:
+    """Return the entry of a QKeras recurrent layer."""
+    return Entry(
+        target,
+        ("kernel", "recurrent_kernel", "bias"),
+        {
+            "kernel_quantizer": True,
+            "recurrent_quantizer": True,
+            "bias_quantizer": False,
+            "state_quantizer": False,
+        },
+        activations=("activation", "recurrent_activation")[: 1 + bool(extra)],
+        extra=extra,
+        options=_stateless,
+    )
+
+
+def _stateless(layer: LayerDescription) -> Mapping[str, Any]:
+    if layer.config.get("stateful"):
+        raise layer.refused(
+            "it keeps its states between batches. Received: stateful=True"
+        )
+    return {}
+
+
+@dataclass(frozen=True)
+class BidirectionalEntry(Entry):
+    """How a wrapper of a layer and its twin is taken over."""
+
+    def convert(self, layer: LayerDescription) -> Any:
+        """Return the new layer, without its weights."""
+        inner = ("layer", "backward_layer")
+        arguments = keras_arguments(layer, self.target, inner)
+        for name in inner:
+            if layer.config.get(name) is not None:
+                arguments[name] = self._convert_side(layer, name)
+        return self.target(**arguments)
+
+    def _convert_side(self, layer: LayerDescription, side: str) -> Any:
+        part = layer.config[side]
+        described = replace(
+            layer,
+            class_name=str(part["class_name"]),
+            name=str(part["config"]["name"]),
+            config=part["config"],
+        )
+        try:
+            return entry_of(described).convert(described)
+        except UnsupportedModelError as error:
+            raise layer.refused(f"{side}: {error}") from error
+
+
 def _last_axis(layer: LayerDescription) -> Mapping[str, Any]:
     axis = layer.config.get("axis", -1)
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
@@ -145,6 +203,8 @@ def _pooling(plain: type, reciprocal: type) -> Callable[[LayerDescription], Entr
 
 def _quantized_output(layer: LayerDescription) -> Mapping[str, Any]:
     found = activation(layer)
+    if callable(found) and not isinstance(found, AnyQuantizer):
+        found = found.__name__
     if isinstance(found, str) and found != "linear":
         raise layer.refused(
             "its activation is a function; kerasqnn's pooling layers take quantizers "
@@ -173,6 +233,22 @@ QKERAS_LAYERS: dict[str, Entry | Callable[[LayerDescription], Entry]] = {
         layers.QuantDepthwiseConv2DBatchNorm, "depthwise_kernel"
     ),
     "QActivation": Entry(layers.QuantActivation, activations=("activation",)),
+    "QSimpleRNN": _recurrent(layers.QuantSimpleRNN),
+    "QLSTM": _recurrent(layers.QuantLSTM, "implementation"),
+    "QGRU": _recurrent(layers.QuantGRU, "implementation"),
+    "QBidirectional": BidirectionalEntry(
+        keras.layers.Bidirectional,
+        tuple(
+            f"{side}/{name}"
+            for side in ("forward_layer", "backward_layer")
+            for name in ("kernel", "recurrent_kernel", "bias")
+        ),
+        {
+            "kernel_quantizer": True,
+            "recurrent_quantizer": True,
+            "bias_quantizer": False,
+        },
+    ),
     "QBatchNormalization": Entry(
         layers.QuantBatchNormalization,
         _NORMALIZATION,

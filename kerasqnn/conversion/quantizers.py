@@ -46,6 +46,14 @@ KERAS_ACTIVATIONS = frozenset(
 )
 
 
+QKERAS_FUNCTIONS = {
+    "hard_sigmoid": quantizers.qkeras_hard_sigmoid,
+    "hard_tanh": quantizers.qkeras_hard_tanh,
+    "smooth_sigmoid": quantizers.qkeras_smooth_sigmoid,
+    "smooth_tanh": quantizers.qkeras_smooth_tanh,
+}
+
+
 def quantizer(
     layer: LayerDescription, argument: str, *, is_scaled: bool = False
 ) -> AnyQuantizer | None:
@@ -79,7 +87,7 @@ def activation(layer: LayerDescription, argument: str = "activation") -> Any:
     """Return the activation that a layer has as `argument`.
 
     Returns:
-        A quantizer, the name of a Keras function, or None.
+        A quantizer, a function, the name of one of Keras's, or None.
 
     Raises:
         UnsupportedModelError: If the activation has no counterpart.
@@ -90,20 +98,44 @@ def activation(layer: LayerDescription, argument: str = "activation") -> Any:
     name = _function_name(value)
     if name in KERAS_ACTIVATIONS:
         return name
+    if name in QKERAS_FUNCTIONS and _is_of_qkeras(value, layer):
+        return QKERAS_FUNCTIONS[name]
     if name is not None and not _is_quantizer(name):
         raise layer.refused(
             f"{argument}: the function {name!r} has no counterpart in kerasqnn. "
-            f"Allowed: QKeras's quantizers and {', '.join(sorted(KERAS_ACTIVATIONS))}. "
+            f"Allowed: quantizers, {', '.join(sorted(QKERAS_FUNCTIONS))} of QKeras, "
+            f"{', '.join(sorted(KERAS_ACTIVATIONS))}. "
             f"Received: {argument}={value!r}"
         )
     found = quantizer(layer, argument)
+    check_power_of_two(layer, argument, found)
+    return found
+
+
+def check_power_of_two(
+    layer: LayerDescription, argument: str, found: AnyQuantizer | None
+) -> None:
+    """Refuse a quantizer of computed values that leaves its grid in QKeras.
+
+    Raises:
+        UnsupportedModelError: If its step is no power of two.
+    """
     if isinstance(found, UniformQuantizer) and not all_powers_of_two(found.step):
         raise layer.refused(
             f"{argument}: QKeras computes x + (q - x) in float32, which leaves a grid "
-            "whose step is no power of two. "
-            f"Received: {argument}={found!r}"
+            f"whose step is no power of two. Received: {argument}={found!r}"
         )
-    return found
+
+
+def _is_of_qkeras(function: Any, layer: LayerDescription) -> bool:
+    """Whether a function with a name that Keras has too is QKeras's.
+
+    QKeras looks names up among its own functions first, but those that Keras wrapped in
+    a dictionary among Keras's.
+    """
+    if isinstance(function, str):
+        return layer.package == "qkeras"
+    return str(getattr(function, "__module__", "")).partition(".")[0] == "qkeras"
 
 
 def _convert(

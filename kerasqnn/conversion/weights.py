@@ -42,8 +42,8 @@ def set_weights(layer: LayerDescription, entry: Entry, target: Any) -> None:
                 f"{tuple(variable.shape)}. Received: {tuple(value.shape)}"
             )
         variable.assign(value.astype(variable.dtype))
-    for argument, values in _quantized_values(entry, target):
-        _check_on_grid(layer, argument, getattr(target, argument), values)
+    for argument, quantizer, values in _quantized_values(entry, target):
+        _check_on_grid(layer, argument, quantizer, values)
 
 
 def _named(
@@ -78,12 +78,19 @@ def _variable(target: Any, name: str) -> Any:
     return variable
 
 
-def _quantized_values(entry: Entry, target: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """Return the arguments of quantizers of weights, and what each quantizes."""
+def _quantized_values(
+    entry: Entry, target: Any
+) -> Iterator[tuple[str, Any, np.ndarray]]:
+    """Return arguments, the quantizers of weights that they are, and the weights."""
     if hasattr(target, "folded_kernel_and_bias"):
         kernel, bias = target.folded_kernel_and_bias()
-        yield target.kernel_quantizer_argument, kernel
-        yield "bias_quantizer", bias
+        argument = target.kernel_quantizer_argument
+        yield argument, getattr(target, argument), kernel
+        yield "bias_quantizer", target.bias_quantizer, bias
+        return
+    if isinstance(target, keras.layers.Bidirectional):
+        for side in (target.forward_layer, target.backward_layer):
+            yield from _quantized_values(entry, side)
         return
     for name in entry.quantizers:
         stem = name.removesuffix("_quantizer")
@@ -91,7 +98,8 @@ def _quantized_values(entry: Entry, target: Any) -> Iterator[tuple[str, np.ndarr
             variable = _variable(target, weight)
             if isinstance(variable, keras.Variable):
                 values = keras.ops.convert_to_numpy(variable)
-                yield entry.renamed.get(name, name), values
+                argument = entry.renamed.get(name, name)
+                yield argument, getattr(target, argument), values
                 break
 
 

@@ -218,7 +218,7 @@ class _Models:
                 "quantized_bits(6,0,1)",
             )
         if cls is qkeras.QGRU:
-            given["reset_after"] = self.chance(0.5)
+            given["reset_after"] = self.chance(0.1)
         if cls is not qkeras.QSimpleRNN:
             given["implementation"] = self.pick(1, 2)
         layer = cls(3, **given)
