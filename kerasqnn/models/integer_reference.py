@@ -17,7 +17,7 @@ from .integers import Integers, quantize_float
 from .reading import read_model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class IntegerReference:
     """What `integer_reference` returns.
 
@@ -32,6 +32,13 @@ class IntegerReference:
     outputs: tuple[Integers, ...]
     tensors: dict[str, Integers]
     accumulator_bits: dict[str, int]
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(o.codes.shape) for o in self.outputs)
+        return (
+            f"<IntegerReference: codes of shape {shapes}, "
+            f"accumulator bits {self.accumulator_bits}>"
+        )
 
     @property
     def values(self) -> np.ndarray | list[np.ndarray]:
