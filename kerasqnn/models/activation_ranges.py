@@ -63,7 +63,15 @@ class Ranges:
                 "`calibration=x`, inputs of the model, or a quantizer in place of the "
                 f"number of bits. Received: {bits} bits, calibration=None"
             )
-        return self._watches[path].quantizer(
+        watched = path
+        while watched and watched not in self._watches:  # in a wrapper
+            watched = watched.rpartition("/")[0]
+        if not watched:
+            raise ValueError(
+                f"Layer {path!r} passes its input on and has no values of its own to "
+                f"watch; give it a quantizer. Received: {bits} bits"
+            )
+        return self._watches[watched].quantizer(
             int(bits), signed=signed, method=self.method
         )
 

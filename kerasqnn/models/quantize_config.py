@@ -18,6 +18,10 @@ WIDTHS = ("weights", "bias", "activations", "input")
 _LETTERS = dict(zip("wbai", WIDTHS, strict=True))
 _ANY = "*"
 
+ACTIVATIONS = (
+    keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU,
+    keras.layers.ELU, keras.layers.PReLU, keras.layers.Softmax,
+)  # fmt: skip
 # By argument name: a quantizer, a number of bits, or None. "activation" may hold a
 # dictionary by function name, in which "*" stands for all functions but linear.
 Entry = dict[str, Any]
@@ -29,6 +33,24 @@ def twin(cls: type) -> type | None:
     if isinstance(candidate, type) and cls in candidate.__mro__:
         return candidate
     return None
+
+
+def is_activation(layer: Any) -> bool:
+    """Whether a layer has, or is, an activation."""
+    return function_name(layer) is not None or isinstance(layer, ACTIVATIONS)
+
+
+def function_name(layer: Any) -> str | None:
+    """Return the name of a layer's activation function, or None where it has none."""
+    if isinstance(layer, keras.layers.ReLU):
+        plain = layer.max_value is None and not layer.negative_slope
+        return "relu" if plain and not layer.threshold else None
+    if isinstance(layer, ACTIVATIONS[2:]):
+        return type(layer).__name__.lower().replace("leakyrelu", "leaky_relu")
+    function = getattr(layer, "activation", None)
+    if isinstance(layer, keras.layers.RNN):  # quantizers there are its own business
+        return None
+    return None if function is None else getattr(function, "__name__", "other")
 
 
 @dataclass(frozen=True)

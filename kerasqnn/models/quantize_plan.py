@@ -16,9 +16,12 @@ from ..quantizers import calibrate as calibrate_values
 from .activation_ranges import Ranges
 from .graph import Graph, Operation
 from .quantize_config import (
+    ACTIVATIONS,
     Entry,
     Settings,
     for_function,
+    function_name,
+    is_activation,
     matching,
     twin,
 )
@@ -29,6 +32,7 @@ from .rewriting import array, copy_of, list_weights, weight_of, with_config
 _KEEP_THE_GRID = {
     "reshape", "max_pool2d", "global_max_pool2d", "concatenate", "maximum", "minimum",
 }  # fmt: skip
+_WRAPPERS = (keras.layers.TimeDistributed, keras.layers.Bidirectional)
 # What puts a sum on a new grid behind it anyway.
 _QUANTIZED_BEHIND = {"relu", "activation", "quantize", "scale_offset"}
 
@@ -74,11 +78,13 @@ class Plan:
         """Return what takes a layer's place."""
         self.paths.append(path)
         self.classes.append(type(layer).__name__)
+        if isinstance(layer, _WRAPPERS) and not self._is_skipped(layer, path):
+            return self._wrapper(layer, path)
         entry, reason = self._entry(layer, path)
         if entry is None:
             return self._keep(layer, path, reason)
-        function = _function_name(layer)
-        if isinstance(layer, (keras.layers.Activation, keras.layers.ReLU)):
+        function = function_name(layer)
+        if isinstance(layer, ACTIVATIONS):
             return self._activation_layer(layer, path, entry, function)
         cls = twin(type(layer))
         if cls is None:
@@ -116,13 +122,26 @@ class Plan:
     def _operations(self, path: str) -> list[Operation]:
         return [o for o in self._graph if o.layer == path and o.kind != "input"]
 
+    def _last(self, path: str) -> Operation | None:
+        """Return the last operation of a layer, or of the wrapper that holds it."""
+        while path and not self._operations(path):
+            path = path.rpartition("/")[0]
+        return self._operations(path)[-1] if path else None
+
+    def _is_output(self, path: str) -> bool:
+        last = self._last(path)
+        return last is not None and last.output in self._graph.outputs
+
+    def _is_skipped(self, layer: Any, path: str) -> bool:
+        return bool(matching(path, self._skip)) or type(layer).__name__ in self._skip
+
     def _entry(self, layer: Any, path: str) -> tuple[Entry | None, str]:
         """Return what to do with a layer, or None and why nothing."""
         if not isinstance(layer, keras.layers.Layer):
             return None, "an operation, not a layer"
         if type(layer).__module__.startswith(quant_layers.__name__):
             return None, "is a kerasqnn layer already"
-        if matching(path, self._skip) or type(layer).__name__ in self._skip:
+        if self._is_skipped(layer, path):
             return None, "in skip"
         settings = self._settings
         pattern = matching(path, self._overrides)
@@ -136,11 +155,12 @@ class Plan:
             else:
                 entry = {**(settings.entry(layer) or {}), **override}
         kinds = {o.kind for o in self._operations(path)}
-        if entry is None and kinds <= _KEEP_THE_GRID:
+        moves = kinds <= _KEEP_THE_GRID and not is_activation(layer)
+        if entry is None and moves:
             if kinds or not list_weights(layer):
                 return None, "keeps the grid of its input"
         entry = settings.entry(layer) if entry is None else entry
-        if entry is None and _is_activation(layer):
+        if entry is None and is_activation(layer):
             entry = settings.entries.get("Activation")
         return entry, f"no entry for {type(layer).__name__} in config"
 
@@ -168,10 +188,11 @@ class Plan:
 
     def _quantizes_sums(self, path: str) -> bool:
         """Whether a layer's output needs a quantizer, none following anyway."""
-        (last,) = self._operations(path)[-1:]
+        last = self._last(path)
+        if last is None or self._is_output(path):
+            return False
         kinds = {o.kind for o in self._graph.consumers(last.output)}
-        is_output = last.output in self._graph.outputs
-        return not is_output and not kinds <= _QUANTIZED_BEHIND
+        return not kinds <= _QUANTIZED_BEHIND
 
     def _why_nothing(self, entry: Entry) -> str:
         if entry.get("output_quantizer") is not None:
@@ -203,9 +224,25 @@ class Plan:
             return self._ranges.relu(path, int(chosen)), None, ""
         if function == "linear":
             return self._ranges.quantizer(path, chosen, None), None, ""
-        if not by_name and self._operations(path)[-1].output in self._graph.outputs:
+        if not by_name and self._is_output(path):
             return None, None, f"{function} at the model's output stays in float"
         return None, self._ranges.quantizer(path, chosen, None), ""
+
+    def _wrapper(self, layer: Any, path: str) -> list[Any]:
+        """Return a wrapper around what its layer becomes."""
+        rows = len(self.rows)
+        config = layer.get_config()
+        parts = {"layer": getattr(layer, "forward_layer", None) or layer.layer}
+        if config.get("backward_layer"):
+            parts["backward_layer"] = layer.backward_layer
+        for name, held in parts.items():
+            inner, *behind = self.replace(held, f"{path}/{held.name}")
+            if behind:  # one layer is all that a wrapper holds
+                del self.rows[rows:]
+                note = f"a quantizer behind {held.name!r} has no place in it"
+                return self._keep(layer, path, note)
+            config[name] = keras.layers.serialize(inner)
+        return [type(layer).from_config(config)]
 
     def _activation_layer(
         self, layer: Any, path: str, entry: Entry, function: str | None
@@ -225,21 +262,6 @@ class Plan:
         text = f"behind {_short(behind)}"
         self._row(path, name, f"{name} + QuantActivation", text, note)
         return [copy_of(layer), _behind(layer, behind)]
-
-
-def _is_activation(layer: Any) -> bool:
-    return _function_name(layer) is not None or isinstance(layer, keras.layers.ReLU)
-
-
-def _function_name(layer: Any) -> str | None:
-    """Return the name of a layer's activation function, or None where it has none."""
-    if isinstance(layer, keras.layers.ReLU):
-        plain = layer.max_value is None and not layer.negative_slope
-        return "relu" if plain and not layer.threshold else None
-    function = getattr(layer, "activation", None)
-    if isinstance(layer, keras.layers.RNN):  # quantizers there are its own business
-        return None
-    return None if function is None else getattr(function, "__name__", "other")
 
 
 def _is_signed(quantizer: Any) -> bool:

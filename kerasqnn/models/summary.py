@@ -74,12 +74,13 @@ def summary(model: keras.Model) -> Summary:
     ...     kerasqnn.layers.QuantInput("quantized_bits(6,0,1)"),
     ...     kerasqnn.layers.QuantDense(
     ...         8, activation="quantized_relu(4,2)", use_bias=False,
-    ...         kernel_quantizer="quantized_bits(4,0,1)", kernel_initializer="ones"),
+    ...         kernel_quantizer="quantized_bits(4,0,1)",
+    ...         kernel_initializer=keras.initializers.Constant(0.5)),
     ... ])
     >>> table = kerasqnn.summary(model)
     >>> row = table.to_dict()[1]
     >>> row["MACs"], row["QONNX BOPs"], row["memory KiB"], row["accumulator bits"]
-    (128, 3072.0, 0.0625, 13)
+    (128, 3072.0, 0.0625, 10)
 
     References:
         - BOPs: MLPerf Tiny on FPGAs (hls4ml, FINN). EBOPs: HGQ.
@@ -92,7 +93,8 @@ def summary(model: keras.Model) -> Summary:
     sums: dict[str, Any] = {"name": "total"}
     for column in _SUMMED:
         values = [r[_COLUMNS.index(column)] for r, _ in rows]
-        sums[column] = sum(v for v in values if v is not None)
+        known = [v for v in values if v is not None]
+        sums[column] = sum(known) if known or column != "EBOPs" else None
     size = sum(c[1] for c in counts)
     # Of all kernels together.
     sums["sparsity"] = sum(c[0] for c in counts) / size if size else None

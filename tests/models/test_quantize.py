@@ -167,6 +167,26 @@ def test_what_a_user_types(config, options, expected):
         assert text in shown.replace("QuantizedReLU(4, 2)", "relu(4,2)"), row
 
 
+def test_layers_in_wrappers_and_activation_layers():
+    """A wrapper holds the twin; behind an activation layer stands a quantizer."""
+    model = functional(
+        (5, 4), kl.TimeDistributed(kl.Dense(4, activation="relu", name="d"), name="t"),
+        kl.TimeDistributed(kl.Dense(4, activation="tanh", name="h"), name="u"),
+        kl.LeakyReLU(0.25, name="leaky"), kl.Flatten(), kl.Softmax(name="softmax"),
+    )  # fmt: skip
+    small = kerasqnn.quantize_model(model, "w12a12", calibration=data(5, 4))
+    rows = {r["layer"]: r for r in small.quantization_report.to_dict()}
+    assert rows["t/d"]["became"] == "QuantDense"
+    assert type(small.get_layer("t").layer) is ql.QuantDense
+    assert "'h' has no place" in rows["u"]["note"]
+    assert rows["leaky"]["became"] == "LeakyReLU + QuantActivation"
+    assert "at the model's output" in rows["softmax"]["note"]
+    received, expected = outputs(small, data(5, 4)), outputs(model, data(5, 4))
+    assert 0 < np.abs(received - expected).max() < 0.01
+    kept = kerasqnn.quantize_model(model, "w12", skip=["t"])
+    assert type(kept.get_layer("t").layer) is kl.Dense
+
+
 def test_one_bit_weights_are_binary():
     """With a power of two near the mean magnitude."""
     model = functional((4,), kl.Dense(3, name="d"))
@@ -219,6 +239,17 @@ def test_refusals(config, options, message):
     """Each names what is wrong and what is allowed."""
     with pytest.raises((ValueError, TypeError), match=message):
         kerasqnn.quantize_model(float_model(), config, **options)
+
+
+def test_a_layer_that_passes_its_input_on():
+    """It has no values to watch, but takes a quantizer."""
+    model = functional((4,), kl.Activation("linear", name="a"))
+    by_bits = {"Activation": {"linear": 4}}
+    with pytest.raises(ValueError, match="'a'.*4 bits"):
+        kerasqnn.quantize_model(model, by_bits, calibration=data(4))
+    by_quantizer = {"Activation": {"linear": "quantized_bits(4,2)"}}
+    small = kerasqnn.quantize_model(model, by_quantizer)
+    assert small.get_layer("a").activation.bits == 4
 
 
 def test_a_quantized_relu_never_replaces_a_linear_output():
