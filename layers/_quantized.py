@@ -90,7 +90,7 @@ class _Build:
         @wraps(build)
         def build_with_quantizers(*args: Any, **kwargs: Any) -> None:
             build(*args, **kwargs)
-            pass
+            layer._build_quantizers(next(iter([*args, *kwargs.values()]), None))
             warn_of_degenerate_kernels(layer)
 
         # Keras closes a layer whose `build` is marked so before it has its quantizers.

@@ -15,6 +15,7 @@ def test_gradual():
     """A blend in training, exact at both ends; fully quantized in inference."""
     grid = FixedPoint(3, 1)
     x = np.random.default_rng(0).normal(0, 1, (50, 3)).astype(np.float32)
+    x[:2] = 1e8, -1e8, 1e-8  # x + (q - x) is not q
     quantizer = Gradual(grid)
     quantizer.build(x.shape)
     quantized = grid.quantize(x)
@@ -192,6 +193,20 @@ def test_the_penalty_is_beta_times_ebops():
     assert all(np.any(np.asarray(g) > 0) for g in gradients)
     penalty.on_train_end()
     assert model.losses == []
+
+
+def test_the_penalty_comes_and_goes():
+    """In the loss of one `fit` alone, though the step was traced before."""
+    model = _learned_model()
+    model.optimizer.learning_rate = 0.0
+    x = np.random.default_rng(0).normal(0, 1, (32, 6)).astype(np.float32)
+    losses = [
+        model.fit(x, x[:, :2], verbose=0, callbacks=c).history["loss"][0]
+        for c in ([], [EBOPsPenalty(1.0)], [])
+    ]
+    cost = sum(ebops(model).values())
+    np.testing.assert_allclose(losses[1] - losses[0], cost, rtol=1e-5)
+    assert losses[2] == losses[0]
 
 
 @pytest.mark.parametrize(
