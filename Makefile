@@ -6,6 +6,8 @@
 PYTHON ?= python3
 CXX ?= g++
 PYTEST_ARGS ?= -m "not slow"
+# Processes that share the tests, a file at a time; each takes about 2 GB.
+WORKERS ?= 2
 DEMO_OUTPUT ?= kerasqnn-demo
 
 VENV := .venv
@@ -48,7 +50,7 @@ demo: $(INSTALLED) compiler ## train, quantize, export and emulate a model; writ
 	$(VENV)/bin/kerasqnn demo --output $(DEMO_OUTPUT)
 
 test: $(INSTALLED) compiler ## run the tests but the slow ones (options in PYTEST_ARGS)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # mypy reads folders, not installed mappings, so it is shown the package as installed:
 # a folder of links in which layers/ and export/ lie inside kerasqnn/.

@@ -136,7 +136,7 @@ def _gradients(layer, x, training):
 @pytest.mark.parametrize(
     ("ours", "theirs", "kwargs", "shape"),
     PAIRS,
-    ids=lambda v: getattr(v, "__name__", str(v)),
+    ids=lambda v: re.sub(" at 0x[0-9a-f]*", "", getattr(v, "__name__", str(v))),
 )
 def test_outputs_gradients_and_states(ours, theirs, kwargs, shape, training):
     """Eagerly and compiled; with the same losses and updated states afterwards."""
