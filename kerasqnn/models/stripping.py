@@ -64,8 +64,10 @@ def dequantize_model(model: keras.Model, *, weights: str = "quantized") -> keras
         if isinstance(layer, NoisePoint):
             return []
         if isinstance(layer, QuantInput):
-            _plain_activation(layer.quantizer, path)
-            return []
+            function = _plain_activation(layer.quantizer, path)
+            if function in ("linear", "relu"):  # unsigned, like what it quantized
+                return []
+            return [keras.layers.Activation(function, name=layer.name)]
         if type(layer) is QuantActivation:
             function = _plain_activation(layer.activation, path)
             if function == "linear":
@@ -158,8 +160,11 @@ def _plain_activation(activation: Any, path: str) -> Any:
     """Return the Keras activation that stays when a quantizer is taken away."""
     if not isinstance(activation, (Quantizer, StatefulQuantizer)):
         return keras.activations.serialize(activation) or "linear"
+    function = getattr(activation, "keras_activation", "")
+    if function:
+        return function
     *functions, last = activation.stages()
-    if isinstance(last, (Binary, Ternary)) or len(functions) > 1:
+    if function is None or isinstance(last, (Binary, Ternary)) or len(functions) > 1:
         raise UnsupportedModelError(
             f"Layer {path!r} has the activation {type(activation).__name__}, which no "
             "Keras activation stands for.",

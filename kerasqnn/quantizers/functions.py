@@ -163,8 +163,8 @@ class HardSwish(Function):
 
     >>> import numpy as np
     >>> from kerasqnn.quantizers.functions import HardSwish
-    >>> HardSwish()._forward(np, np.float32([-4.0, 1.5, 7.0])).tolist()
-    [0.0, 1.125, 7.0]
+    >>> HardSwish()._forward(np, np.float32([-1.5, 1.5, 7.0])).tolist()
+    [-0.375, 1.125, 7.0]
     """
 
     kind = "hard_swish"

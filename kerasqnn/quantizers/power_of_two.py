@@ -13,10 +13,9 @@ from keras.saving import register_keras_serializable
 
 from ..errors import unknown_name
 from .functions import StepFunction, check_slope
+from .quantized_functions import QuantizedFunction, Stage
 from .quantizer import (
     TINY,
-    Quantizer,
-    UniformQuantizer,
     check_int,
     constant,
     positive,
@@ -51,7 +50,7 @@ def _first_with_exponent(exponent: int, rounding: str, quadratic: bool) -> np.fl
     return found[0] if found.size else np.float32(np.inf)
 
 
-class _PowerOfTwo(Quantizer):
+class _PowerOfTwo(QuantizedFunction):
     """What both share: the exponents and the steps of the magnitude."""
 
     max_value: float | None
@@ -98,16 +97,11 @@ class _PowerOfTwo(Quantizer):
             levels = np.ldexp(np.float32(1), powers)
         return _steps(thresholds, np.where(levels < TINY, 0.0, levels))
 
-    def fixed(self, values: Any = None) -> UniformQuantizer | None:
-        """Return None: no grid of equal steps rounds to powers of two."""
-        return None
-
     @abstractmethod
     def _function(self) -> StepFunction:
         """Return the quantizer as steps from the smallest number to the largest."""
 
-    def stages(self) -> tuple[Any, ...]:
-        """Return what an activation does: steps between powers of two."""
+    def _stages(self) -> tuple[Stage, ...]:
         return (self._function(),)
 
 
@@ -194,6 +188,11 @@ class PowerOfTwo(_PowerOfTwo):
         magnitude = self._magnitude._forward(xp, xp.abs(x))
         return xp.where(x < constant(xp, _BORDER, x), -magnitude, magnitude)
 
+    @property
+    def keras_activation(self) -> str | None:
+        """Name of Keras's activation that is this function unrounded, or None."""
+        return "linear" if self.max_value is None else None
+
     def _function(self) -> StepFunction:
         return _mirrored(self._magnitude, self._magnitude, _BORDER)
 
@@ -258,6 +257,12 @@ class PowerOfTwoReLU(_PowerOfTwo):
         self._set(negative_slope=check_slope(negative_slope))
         self._set_common(bits, max_value, quadratic, rounding, sign_bits=0)
 
+    @property
+    def keras_activation(self) -> str | None:
+        """Name of Keras's activation that is this function unrounded, or None."""
+        plain = self.max_value is None and not self.negative_slope
+        return "relu" if plain else None
+
     def _function(self) -> StepFunction:
         above, slope = self._magnitude, self.negative_slope
         if not slope:
@@ -266,9 +271,6 @@ class PowerOfTwoReLU(_PowerOfTwo):
             thresholds = np.array(above.thresholds, np.float32) / np.float32(slope)
         below = StepFunction(thresholds.tolist(), above.levels)
         return _mirrored(above, below, _BORDER)
-
-    def _forward(self, xp: Any, x: Any) -> Any:
-        return self._function()._forward(xp, x)
 
     def _gradient(self, x: Any, upstream: Any) -> Any:
         if self.max_value is not None:

@@ -33,6 +33,11 @@ class QuantizedFunction(Quantizer):
     as it does.
     """
 
+    @property
+    def keras_activation(self) -> str | None:
+        """Name of Keras's activation that is this function unrounded, or None."""
+        return None
+
     @abstractmethod
     def _stages(self) -> tuple[Stage, ...]:
         """Return the functions and grids, in order."""
@@ -146,6 +151,11 @@ class QuantizedTanh(_Squashing):
             symmetric=bool(symmetric),
         )
 
+    @property
+    def keras_activation(self) -> str | None:
+        """Name of Keras's activation that is this function unrounded, or None."""
+        return {"tanh": "tanh", "hard_tanh": "hard_tanh"}.get(self.function)
+
     def _functions(self) -> tuple[Function, ...]:
         if self.function == "tanh":
             return (SmoothFunction("tanh"),)
@@ -204,6 +214,12 @@ class QuantizedSigmoid(_Squashing):
         )
 
     @property
+    def keras_activation(self) -> str | None:
+        """Name of Keras's activation that is this function unrounded, or None."""
+        # Keras's hard sigmoid has another slope than QKeras's.
+        return "sigmoid" if self.function == "sigmoid" else None
+
+    @property
     def _lowest(self) -> int:
         return int(self.symmetric)
 
@@ -243,8 +259,8 @@ class QuantizedHardSwish(QuantizedFunction):
     Example:
 
     >>> from kerasqnn.quantizers import QuantizedHardSwish
-    >>> QuantizedHardSwish(5, 2).quantize([-4.0, -1.5, 1.5, 3.0]).tolist()
-    [0.0, -0.5, 1.0, 3.0]
+    >>> QuantizedHardSwish(5, 2).quantize([-1.5, 1.5, 3.0]).tolist()
+    [-0.5, 1.0, 3.0]
 
     References:
         - QKeras `quantized_hswish`; MobileNet v3, https://arxiv.org/abs/1905.02244.
@@ -276,6 +292,11 @@ class QuantizedHardSwish(QuantizedFunction):
             shift=positive("shift", shift),
             bound=positive("bound", bound),
         )
+
+    @property
+    def keras_activation(self) -> str | None:
+        """Name of Keras's activation that is this function unrounded, or None."""
+        return "hard_silu" if (self.shift, self.bound) == (3.0, 6.0) else None
 
     def _stages(self) -> tuple[Stage, ...]:
         overflow = "SAT_SYM" if self.symmetric else "SAT"

@@ -113,6 +113,11 @@ class QuantizedLeakyReLU(_Rectifier):
         self._stages()  # raises where the grid is too wide
 
     @property
+    def keras_activation(self) -> str | None:
+        """Name of Keras's activation that is this function unrounded, or None."""
+        return None if self.negative_slope or self.upper_bound else "relu"
+
+    @property
     def _grid_max(self) -> float:
         leaky = self.negative_slope > 0
         return float(FixedPoint(self.bits, self.integer, signed=leaky).max)

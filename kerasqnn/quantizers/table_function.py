@@ -107,6 +107,11 @@ class TableFunction(QuantizedFunction):
             _derivatives=Lookup(step, first, slopes.tolist()),
         )
 
+    @property
+    def keras_activation(self) -> str | None:
+        """Name of Keras's activation that is this function unrounded."""
+        return "exponential" if self.function == "exp" else self.function
+
     def _stages(self) -> tuple[Stage, ...]:
         return (self.input, self._table)
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasqnn import quantizers
+from kerasqnn import dequantize_model, quantizers
+from kerasqnn.errors import UnsupportedModelError
+from kerasqnn.layers import QuantActivation
 from kerasqnn.quantizers import (
     PowerOfTwo,
     PowerOfTwoReLU,
@@ -350,3 +352,38 @@ def test_compiled(jit_compile, real):
         different = received.numpy() != quantizer.quantize(x)
         smooth = real and hasattr(quantizer, "function")
         assert np.mean(different) <= (1e-3 if smooth else 0.0), quantizer
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "activation"),
+    [
+        (QuantizedTanh(16), "hard_tanh"),
+        (QuantizedTanh(16, function="tanh"), "tanh"),
+        (QuantizedSigmoid(16, function="sigmoid"), "sigmoid"),
+        (QuantizedHardSwish(20, 4), "hard_silu"),
+        (QuantizedLeakyReLU(20, 4), "relu"),
+        (QuantizedTanh(4, function="smooth_tanh"), None),
+        (QuantizedSigmoid(4), None),
+        (QuantizedHardSwish(4, bound=4), None),
+        (QuantizedLeakyReLU(4, upper_bound=1.0), None),
+        (QuantizedSigmoidReLU(4), None),
+        (PowerOfTwoReLU(4, 2.0), None),
+        (PowerOfTwoReLU(4), "relu"),
+        (PowerOfTwo(4), "linear"),
+    ],
+    ids=repr,
+)
+def test_keras_activation(quantizer, activation):
+    """What dequantize_model leaves: the same but for rounding, or a refusal."""
+    layers = [keras.layers.Flatten(), QuantActivation(quantizer, name="a")]
+    model = keras.Sequential([keras.Input((64,)), *layers])
+    if activation is None:
+        with pytest.raises(UnsupportedModelError, match="'a'.*no Keras activation"):
+            dequantize_model(model)
+        return
+    assert quantizer.keras_activation == activation
+    plain = dequantize_model(model)
+    x = np.linspace(-6, 6, 64, dtype=np.float32)[None]
+    power = isinstance(quantizer, (PowerOfTwo, PowerOfTwoReLU))
+    tolerance = {"rtol": 0.5, "atol": 0.1} if power else {"atol": 1e-4}
+    np.testing.assert_allclose(plain(x), quantizer.quantize(x), **tolerance)
