@@ -43,7 +43,7 @@ def outputs(model: keras.Model, x: object) -> np.ndarray | list[np.ndarray]:
     if isinstance(getattr(model, "input", None), list) and isinstance(x, np.ndarray):
         x = [x]
     y = model(x, training=False)
-    return [np.asarray(t) for t in y] if isinstance(y, list) else np.asarray(y)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, y)
 
 
 def functional(shape: tuple[int, ...], *steps: Callable[[Any], Any]) -> keras.Model:
