@@ -47,6 +47,7 @@ EXACT = [
     "quantized_sigmoid(3,symmetric=True)",
     "QuantizedSigmoid(5,function='smooth_sigmoid')",
     "quantized_relu_po2(4)",
+    "quantized_relu_po2(4,log2_rounding='floor')",
     "quantized_relu_po2(3,4,0.5)",
     "quantized_relu_po2(3,4,quadratic_approximation=True)",
     "quantized_po2(4)",
