@@ -30,7 +30,7 @@ _EVERY: dict[str, Any] = {
     "stateful": False,
 }
 _OWN: dict[str, dict[str, Any]] = {
-    "SimpleRNN": {"unroll": True},
+    "SimpleRNN": {"unroll": True, "go_backwards": False},  # Keras fails on torch
     "LSTM": {"unroll": False, "unit_forget_bias": False, "use_cudnn": False},
     "GRU": {"unroll": False, "reset_after": False, "use_cudnn": False},
 }
@@ -39,7 +39,9 @@ _WEIGHTS = ["kernel", "recurrent_kernel", "bias"]
 
 def _recurrent(kind: str, cls: type) -> dict[str, Case]:
     noisy = cls.__name__.startswith("Noisy")
-    gate = {} if kind == "SimpleRNN" else {"recurrent_activation": "quantized_relu(4)"}
+    gate = (
+        {} if kind == "SimpleRNN" else {"recurrent_activation": "quantized_bits(5,1)"}
+    )
     names = [*_WEIGHTS, *(POINT if noisy else [])]
     full = {**KEPT, **_EVERY, **_OWN[kind], **_QUANTIZERS, **gate}
     cases = {
