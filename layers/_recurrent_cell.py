@@ -38,7 +38,7 @@ class QuantizedCell(QuantizedLayer):
             return (None, self.units)
         return super()._quantized_shape(argument, input_shape)
 
-    def _quantized_weights(self) -> tuple[Any, Any, Any]:
+    def _weights_of_step(self) -> tuple[Any, Any, Any]:
         bias = self.bias
         return (
             self._quantized(self.kernel_quantizer, self.kernel),
@@ -52,7 +52,7 @@ class QuantizedCell(QuantizedLayer):
 
         As Keras's cells do with a dropout mask, the cell keeps them meanwhile.
         """
-        self._held.weights = self._quantized_weights()
+        self._held.weights = self._weights_of_step()
         try:
             yield
         finally:
@@ -62,7 +62,7 @@ class QuantizedCell(QuantizedLayer):
         """Return the output and the new states of one time step."""
         if not self.is_quantized:
             return super().call(inputs, states, training=training)
-        weights = self._held.weights or self._quantized_weights()
+        weights = self._held.weights or self._weights_of_step()
         old = [self._quantized(self.state_quantizer, s) for s in tree.flatten(states)]
         output, new = self._step(inputs, old, weights, training)
         return output, new if tree.is_nested(states) else new[0]

@@ -150,10 +150,10 @@ def test_weights_are_quantized_once_a_call(kind, monkeypatch):
     layer = getattr(layers, f"Quant{kind}")(4, **QUANTIZERS)
     _fill(layer)
     calls = []
-    method = type(layer.cell)._quantized_weights
+    method = type(layer.cell)._weights_of_step
     monkeypatch.setattr(
         type(layer.cell),
-        "_quantized_weights",
+        "_weights_of_step",
         lambda cell: calls.append(cell) or method(cell),
     )
     expected = np.asarray(layer(X))
