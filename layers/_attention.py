@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from .. import quantizers
+from ..quantizers import QuantizedWeight
 from ._quantized import QuantizedLayer
 from .quant_einsum_dense import QuantEinsumDense
 
@@ -77,6 +78,14 @@ class QuantizedAttention(QuantizedLayer):
         if argument is not None and getattr(self, argument) is not None:
             projection.activation = getattr(self, argument)
         return projection
+
+    def _quantized_weights(self) -> dict[str, QuantizedWeight]:
+        return {
+            f"{name.strip('_').removesuffix('_dense')}/{weight}": value
+            for name in _PROJECTIONS
+            if (projection := getattr(self, name, None)) is not None
+            for weight, value in projection.quantized_weights().items()
+        }
 
     def _masked_softmax(self, scores: Any, attention_mask: Any = None) -> Any:
         scores = self._quantized(self.scores_quantizer, scores)

@@ -31,11 +31,12 @@ def warn_of_degenerate_kernels(layer: Any) -> None:
     for argument in layer.quantizer_arguments:
         quantizer = getattr(layer, argument)
         stem = argument.removesuffix("_quantizer")
-        names = (f"{stem}_kernel", stem, "kernel")
-        weight = next((getattr(layer, n) for n in names if hasattr(layer, n)), None)
         if stem == "bias" or not isinstance(quantizer, Quantizer):
             continue
-        values = _values(weight)
+        try:
+            values = _values(layer._weight_of(argument))
+        except AttributeError:  # it quantizes an activation
+            continue
         if values is None or np.count_nonzero(values) < _FEWEST:
             continue
         grid = quantizer.fixed(values)

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from ..errors import unknown_name
+from ..quantizers import QuantizedWeight
 from ._quantized import QuantizedLayer
 
 FOLDING_MODES = ("ema_stats_folding", "batch_stats_folding")
@@ -94,6 +95,14 @@ class FoldedLayer(QuantizedLayer):
         if argument == "bias_quantizer":  # the fold has a bias always
             return (self.compute_output_shape(input_shape)[self._channel_axis],)
         return super()._quantized_shape(argument, input_shape)
+
+    def _quantized_weights(self) -> dict[str, QuantizedWeight]:
+        names, folded = self.quantizer_arguments, self.folded_kernel_and_bias()
+        return {
+            argument.removesuffix("_quantizer"): QuantizedWeight.of(value, quantizer)
+            for argument, value in zip(names, folded, strict=True)
+            if (quantizer := getattr(self, argument)) is not None
+        }
 
     @property
     def iteration(self) -> Any:

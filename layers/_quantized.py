@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -12,7 +13,7 @@ from keras import ops
 
 from .. import noise as noises
 from .. import quantizers
-from ..quantizers import StatefulQuantizer
+from ..quantizers import QuantizedWeight, StatefulQuantizer
 from ..quantizers.parsing import AnyQuantizer, is_quantizer_string
 from ._degenerate_kernels import warn_of_degenerate_kernels
 from .noise_point import NoisePoint
@@ -179,13 +180,69 @@ class QuantizedLayer(keras.layers.Layer):
         stem = argument.removesuffix("_quantizer")
         if stem in ("activation", "output"):
             return (None, *self.compute_output_shape(input_shape)[1:])
-        names = [stem, f"{stem}_kernel", *(["kernel"] if stem == "depthwise" else [])]
-        for weight in (getattr(self, n) for n in names if hasattr(self, n)):
-            return None if weight is None else tuple(weight.shape)
-        raise ValueError(
-            f"{type(self).__name__} takes no quantizer with variables as "
-            f"`{argument}`. Received: {argument}={getattr(self, argument)!r}"
-        )
+        try:
+            weight = self._weight_of(argument)
+        except AttributeError:
+            raise ValueError(
+                f"{type(self).__name__} takes no quantizer with variables as "
+                f"`{argument}`. Received: {argument}={getattr(self, argument)!r}"
+            ) from None
+        return None if weight is None else tuple(weight.shape)
+
+    def _weight_of(self, argument: str) -> Any:
+        """Return what a quantizer of weights quantizes.
+
+        Returns:
+            The variable, or None where the layer goes without it.
+
+        Raises:
+            AttributeError: If the argument is of no weight, but of an activation.
+        """
+        stem = argument.removesuffix("_quantizer")
+        names = (f"{stem}_kernel", stem, *(["kernel"] if stem == "depthwise" else []))
+        for name in names:
+            if hasattr(self, name):
+                return getattr(self, name)
+        raise AttributeError(argument)
+
+    def quantized_weights(self) -> dict[str, QuantizedWeight]:
+        """Return the weights that have a quantizer, as inference uses them.
+
+        Returns:
+            By name (`"kernel"`, `"bias"`, ...): values, codes, scale, zero point and
+            bits as numpy arrays; folded layers give the folded kernel and bias.
+
+        Raises:
+            ValueError: If the layer is not built.
+
+        Example:
+
+        >>> import kerasqnn
+        >>> layer = kerasqnn.layers.QuantDense(
+        ...     1, kernel_quantizer="quantized_bits(4,0,1)", kernel_initializer="ones")
+        >>> layer.build((None, 2))
+        >>> kernel = layer.quantized_weights()["kernel"]
+        >>> kernel.codes.tolist(), float(kernel.scale), int(kernel.bits)
+        ([[7], [7]], 0.125, 4)
+        """
+        if not self.built:
+            raise ValueError(
+                f"Layer {self.name!r} has no weights before it is built. Call it, or "
+                "`build`, first."
+            )
+        return self._quantized_weights()
+
+    def _quantized_weights(self) -> dict[str, QuantizedWeight]:
+        found = {}
+        for argument in self.quantizer_arguments:
+            quantizer = getattr(self, argument)
+            weight = None
+            with suppress(AttributeError):  # it quantizes an activation
+                weight = self._weight_of(argument)
+            if quantizer is not None and weight is not None:
+                name = argument.removesuffix("_quantizer")
+                found[name] = QuantizedWeight.of(weight, quantizer)
+        return found
 
     @property
     def is_quantized(self) -> bool:

@@ -10,6 +10,7 @@ from keras import ops
 from keras.saving import register_keras_serializable
 
 from ..errors import unknown_name
+from ..quantizers import QuantizedWeight
 from ._quantized import QuantizedLayer
 
 INVERSES: dict[str, Callable[[Any], Any]] = {
@@ -109,6 +110,22 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
 
     def _quantized_shape(self, argument: str, input_shape: Any) -> Any:
         return tuple(self.moving_mean.shape)
+
+    def _weight_of(self, argument: str) -> Any:
+        moving = {"mean_quantizer": "mean", "variance_quantizer": "variance"}
+        if argument in moving:
+            return getattr(self, f"moving_{moving[argument]}")
+        return super()._weight_of(argument)
+
+    def _quantized_weights(self) -> dict[str, QuantizedWeight]:
+        scale, offset = self.inference_scale_and_offset()
+        values = {"scale": scale, "offset": offset}
+        quantizers = {name: getattr(self, f"{name}_quantizer") for name in values}
+        return super()._quantized_weights() | {
+            name: QuantizedWeight.holding(values[name], quantizer)
+            for name, quantizer in quantizers.items()
+            if quantizer is not None
+        }
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Return the normalized inputs."""

@@ -29,6 +29,10 @@ from .qkeras_activations import quantized_relu as quantized_relu
 from .qkeras_activations import quantized_relu_po2 as quantized_relu_po2
 from .qkeras_activations import quantized_sigmoid as quantized_sigmoid
 from .qkeras_activations import quantized_tanh as quantized_tanh
+from .qkeras_functions import qkeras_hard_sigmoid as qkeras_hard_sigmoid
+from .qkeras_functions import qkeras_hard_tanh as qkeras_hard_tanh
+from .qkeras_functions import qkeras_smooth_sigmoid as qkeras_smooth_sigmoid
+from .qkeras_functions import qkeras_smooth_tanh as qkeras_smooth_tanh
 from .qkeras_names import quantized_bits as quantized_bits
 from .qkeras_names import quantized_linear as quantized_linear
 from .qkeras_signs import binary as binary
@@ -39,10 +43,7 @@ from .quantized_functions import QuantizedFunction as QuantizedFunction
 from .quantized_functions import QuantizedHardSwish as QuantizedHardSwish
 from .quantized_functions import QuantizedSigmoid as QuantizedSigmoid
 from .quantized_functions import QuantizedTanh as QuantizedTanh
-from .qkeras_functions import qkeras_hard_sigmoid as qkeras_hard_sigmoid
-from .qkeras_functions import qkeras_hard_tanh as qkeras_hard_tanh
-from .qkeras_functions import qkeras_smooth_sigmoid as qkeras_smooth_sigmoid
-from .qkeras_functions import qkeras_smooth_tanh as qkeras_smooth_tanh
+from .quantized_weight import QuantizedWeight as QuantizedWeight
 from .quantizer import Quantizer as Quantizer
 from .quantizer import UniformQuantizer as UniformQuantizer
 from .rectifiers import QuantizedLeakyReLU as QuantizedLeakyReLU

@@ -9,7 +9,8 @@
 | `conv2d` | `strides`, `padding`, `dilation`, `groups` | `kernel` HWIO, `bias` |
 | `scale_offset` | `axis` | `scale`, `offset` `(channels,)` |
 | `relu`, `softmax`, `activation` | `axis`; `function` | |
-| `clipped_linear`, `leaky_relu`, `hard_swish`, `step_function`, `lookup` | `function` | |
+| `clipped_linear`, `leaky_relu`, `hard_swish` | `function` | |
+| `step_function`, `lookup` | `function` | |
 | `max_pool2d`, `average_pool2d` | `pool_size`, `strides`, `padding` | |
 | `global_max_pool2d`, `global_average_pool2d` | `keepdims` | |
 | `reshape` | `target_shape` | |

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from ...quantizers import QuantizedWeight
 from ...quantizers.parsing import AnyQuantizer
 from ..graph import Parameter, Tensor
-from ..grids import grid_of_values
 
 Reader = Callable[[Any, list[Tensor], Any], list[Tensor]]
 _READERS: dict[type, Reader] = {}
@@ -66,24 +66,16 @@ def uses_masks(operation: Any) -> bool:
 
 
 def parameter(value: Any, quantizer: AnyQuantizer | None = None) -> Parameter:
-    """Return a weight as the forward pass uses it.
-
-    Its quantizer is `quantizer.fixed(value)`; where no single grid quantizes as the
-    layer does, the coarsest power-of-two grid that holds the quantized values.
-    """
-    array = np.asarray(ops.convert_to_numpy(value), np.float32)
+    """Return a weight as the forward pass uses it, with the grid that holds it."""
     if quantizer is None:
-        return Parameter(array)
-    grid = quantizer.fixed(array)
-    if grid is None:
-        array = np.asarray(ops.convert_to_numpy(quantizer(array)), np.float32)
-        return Parameter(array, grid_of_values(array))
-    return Parameter(grid.quantize(array), grid)
+        return Parameter(np.asarray(ops.convert_to_numpy(value), np.float32))
+    weight = QuantizedWeight.of(value, quantizer)
+    return Parameter(weight.values, weight.grid)
 
 
 def quantized_parameter(value: Any, quantizer: AnyQuantizer | None) -> Parameter:
     """Return a weight that `quantizer` has quantized already, with a grid for it."""
-    array = np.asarray(value, np.float32)
     if quantizer is None:
-        return Parameter(array)
-    return Parameter(array, quantizer.fixed(array) or grid_of_values(array))
+        return Parameter(np.asarray(value, np.float32))
+    weight = QuantizedWeight.holding(value, quantizer)
+    return Parameter(weight.values, weight.grid)
