@@ -1,5 +1,8 @@
 """Drop-in Keras layers that carry quantizers and noise."""
 
+from .centered_batch_normalization import (
+    CenteredBatchNormalization as CenteredBatchNormalization,
+)
 from .clip import Clip as Clip
 from .noise_point import NoisePoint as NoisePoint
 from .quant_activation import QuantActivation as QuantActivation

@@ -7,6 +7,7 @@ unpickle (`Lambda`) is left as it is, and every value stays plain data.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ WeightsOf = Callable[[str], Mapping[str, np.ndarray]]
 _MODELS = ("Sequential", "Functional", "Model")
 
 
-def describe(architecture: Any, weights_of: WeightsOf) -> ModelDescription:
+def describe(
+    architecture: Any, weights_of: WeightsOf, *, is_keras2: bool = False
+) -> ModelDescription:
     """Return the description of a model.
 
     Args:
         architecture: The parsed JSON of the model: `class_name` and `config`.
         weights_of: The weights of the layer of a name.
+        is_keras2: Whether Keras 2 wrote it.
 
     Raises:
         UnsupportedModelError: If the model is neither Sequential nor functional, or
@@ -38,7 +42,10 @@ def describe(architecture: Any, weights_of: WeightsOf) -> ModelDescription:
     config = architecture["config"]
     if isinstance(config, list):  # Keras before 2.2.3
         config = {"layers": config}
-    layers = tuple(_layer(entry, weights_of) for entry in config["layers"])
+    layers = tuple(
+        replace(_layer(entry, weights_of), is_keras2=is_keras2)
+        for entry in config["layers"]
+    )
     name = str(config.get("name", "model"))
     if kind == "Sequential":
         shape = config.get("build_input_shape")
@@ -46,8 +53,8 @@ def describe(architecture: Any, weights_of: WeightsOf) -> ModelDescription:
     return ModelDescription(
         name,
         layers,
-        _endpoints(config["input_layers"]),
-        _endpoints(config["output_layers"]),
+        _endpoints(config["input_layers"], is_keras2),
+        _endpoints(config["output_layers"], is_keras2),
     )
 
 
@@ -98,7 +105,9 @@ def _package(entry: Mapping[str, Any]) -> str:
     return module or registered
 
 
-def _endpoints(entry: Any) -> Any:
+def _endpoints(entry: Any, is_keras2: bool) -> Any:
+    if is_keras2 and len(entry) == 1:  # Keras 2 writes a list in any case
+        entry = entry[0]
     if entry and isinstance(entry[0], str):
         return _reference(entry)
     if not isinstance(entry, list):

@@ -102,8 +102,10 @@ def keras_arguments(
         if key == "dtype":
             _check_dtype(layer, value)
         elif key.endswith(("_initializer", "_regularizer", "_constraint")):
-            if key in known or value is not None:
+            if key in known:
                 arguments[key] = _keras_object(layer, key, value)
+            elif value is not None and not key.endswith("_initializer"):
+                raise layer.refused(f"it has no {key}. Received: {key}={value!r}")
         elif key in known:
             arguments[key] = _checked(layer, key, value)
         elif _RENAMED.get(key) in known:

@@ -56,6 +56,7 @@ class LayerDescription:
         calls: Its uses in the graph; none in a sequential model.
         weights: Its weights by their names or, in `.keras` files, numbers; those of a
             part of the layer under `part/name`.
+        is_keras2: Whether it is of Keras 2, and so of QKeras 0.9.
     """
 
     class_name: str
@@ -64,6 +65,7 @@ class LayerDescription:
     config: Mapping[str, Any]
     calls: tuple[Call, ...]
     weights: Mapping[str, np.ndarray]
+    is_keras2: bool = False
 
     def refused(self, reason: str) -> UnsupportedModelError:
         """Return the error for a layer that cannot be taken over."""

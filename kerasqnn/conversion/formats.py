@@ -108,7 +108,11 @@ def _read_h5(path: Path) -> ModelDescription:
                 "model and this file as `weights`"
             )
         architecture = json.loads(file.attrs["model_config"])
-        return describe(architecture, _legacy_weights(file["model_weights"]))
+        return describe(
+            architecture,
+            _legacy_weights(file["model_weights"]),
+            is_keras2=_is_keras2(file.attrs.get("keras_version")),
+        )
 
 
 def _read_json(path: Path, weights: Path) -> ModelDescription:
@@ -116,10 +120,20 @@ def _read_json(path: Path, weights: Path) -> ModelDescription:
         raise FileNotFoundError(f"There is no file {str(weights)!r}.")
     architecture = json.loads(path.read_text(encoding="utf-8"))
     with h5py.File(weights) as file:
+        if "layers" in file:  # Keras 3's model.to_json() and save_weights()
+            return describe(architecture, _archive_weights(file))
         group = file.get("model_weights", file)
         if "layer_names" not in group.attrs:
-            raise ValueError(f"{str(weights)!r} holds no Keras 2 weights")
-        return describe(architecture, _legacy_weights(group))
+            raise ValueError(f"{str(weights)!r} holds no weights")
+        version = architecture.get("keras_version", group.attrs.get("keras_version"))
+        return describe(
+            architecture, _legacy_weights(group), is_keras2=_is_keras2(version)
+        )
+
+
+def _is_keras2(version: Any) -> bool:
+    """Whether a file that has Keras 2's layout of weights was written by Keras 2."""
+    return not _text(version).startswith("3")
 
 
 def _legacy_weights(group: Any) -> WeightsOf:

@@ -138,6 +138,12 @@ def _stateless(layer: LayerDescription) -> Mapping[str, Any]:
         raise layer.refused(
             "it keeps its states between batches. Received: stateful=True"
         )
+    without = layer.config.get("recurrent_quantizer") is None
+    if layer.is_keras2 and layer.class_name == "QGRU" and without:
+        raise layer.refused(
+            "QKeras 0.9 takes the kernel for the recurrent kernel where the latter has "
+            "no quantizer. Received: recurrent_quantizer=None"
+        )
     return {}
 
 
@@ -179,9 +185,7 @@ def _last_axis(layer: LayerDescription) -> Mapping[str, Any]:
 
 
 def _inverse(layer: LayerDescription) -> Mapping[str, Any]:
-    # QKeras 0.9, which has no inverse_quantizer, uses TensorFlow's rsqrt.
-    is_v3 = "inverse_quantizer" in layer.config
-    return {"inverse": "reciprocal" if is_v3 else "rsqrt"}
+    return {"inverse": "rsqrt" if layer.is_keras2 else "reciprocal"}
 
 
 def _pooling(plain: type, reciprocal: type) -> Callable[[LayerDescription], Entry]:
@@ -279,11 +283,30 @@ _SAME = (
     "Reshape Softmax SpatialDropout1D SpatialDropout2D Subtract UpSampling1D "
     "UpSampling2D ZeroPadding1D ZeroPadding2D"
 )
-KERAS_LAYERS: dict[str, Entry] = (
+
+
+def _normalization(layer: LayerDescription) -> Entry:
+    """Return the layer with the bits of Keras's, of which Keras 2 has two."""
+    axis = layer.config.get("axis")
+    on_images = layer.is_keras2 and axis in ([3], 3)
+    if layer.is_keras2 and not on_images and axis not in ([1], [2], 1, 2):
+        raise layer.refused(
+            "whether Keras 2 computes it by a fused kernel depends on its input. "
+            f"Received: axis={axis!r}"
+        )
+    return Entry(
+        layers.CenteredBatchNormalization
+        if on_images
+        else keras.layers.BatchNormalization,
+        _NORMALIZATION,
+    )
+
+
+KERAS_LAYERS: dict[str, Entry | Callable[[LayerDescription], Entry]] = (
     {name: Entry(getattr(keras.layers, name)) for name in _SAME.split()}
     | {
         "Activation": Entry(keras.layers.Activation, activations=("activation",)),
-        "BatchNormalization": Entry(keras.layers.BatchNormalization, _NORMALIZATION),
+        "BatchNormalization": _normalization,
         "Embedding": Entry(keras.layers.Embedding, ("embeddings",)),
     }
     | {

@@ -76,6 +76,7 @@ def quantizer(
         return None
     try:
         if type(value).__module__.partition(".")[0] == "qkeras":
+            _factory(type(value).__name__)
             return quantizers.get(value)  # a live one has its scale mode already
         name, arguments = _name_and_arguments(value)
         return _convert(name, arguments, is_scaled)

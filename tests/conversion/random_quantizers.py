@@ -31,7 +31,9 @@ def _rarely(rng: np.random.Generator, arguments: dict[str, Any], **others: Any) 
 
 def weight_quantizer(rng: np.random.Generator) -> Any:
     """Return a quantizer of a kernel: an object, or None."""
-    alphas = (None, None, 1, 1.0, 0.5, 2.0, "auto_po2", "auto", 0.7)
+    alphas: tuple[Any, ...] = (None, None, 1, 1.0, 0.5, 2.0, "auto_po2")
+    if rng.random() < 0.1:
+        alphas = ("auto", 0.7)
     kind = rng.random()
     if kind < 0.08:
         return None

@@ -10,6 +10,7 @@ from kerasqnn.quantizers import FixedPoint
 
 from . import (
     cases_attention,
+    cases_centered,
     cases_folded,
     cases_learned,
     cases_merging,
@@ -101,6 +102,7 @@ CASES = _named(
         "NoisyQuantDense": weighted(layers.NoisyQuantDense, _DENSE, (4,), {}),
         **_convolutions(),
         **cases_attention.CASES,
+        **cases_centered.CASES,
         **cases_folded.CASES,
         **cases_learned.CASES,
         **cases_merging.CASES,
