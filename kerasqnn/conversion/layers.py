@@ -13,7 +13,7 @@ from ..errors import UnsupportedModelError, unknown_name
 from ..quantizers.parsing import AnyQuantizer
 from .arguments import keras_arguments
 from .description import LayerDescription
-from .quantizers import activation, check_power_of_two, quantizer
+from .quantizers import activation, check_fixed_scale, quantizer
 
 Weights = tuple[str, ...]
 _KERNEL = ("kernel", "bias")
@@ -59,7 +59,7 @@ class Entry:
         for name, is_scaled in self.quantizers.items():
             found = quantizer(layer, name, is_scaled=is_scaled)
             if name in _OF_VALUES:
-                check_power_of_two(layer, name, found)
+                check_fixed_scale(layer, name, found)
             arguments[self.renamed.get(name, name)] = found
         if self.options is not None:
             arguments |= self.options(layer)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
+import keras
 import numpy as np
 
 from .. import quantizers
 from .._values import parse_call
+from ..quantizers.auto_scale import AutoScale
 from ..quantizers.parsing import _FACTORIES, AnyQuantizer
 from ..quantizers.quantizer import UniformQuantizer, all_powers_of_two
 from .description import LayerDescription
@@ -99,8 +101,10 @@ def activation(layer: LayerDescription, argument: str = "activation") -> Any:
     name = _function_name(value)
     if name in KERAS_ACTIVATIONS:
         return name
-    if name in QKERAS_FUNCTIONS and _is_of_qkeras(value, layer):
-        return QKERAS_FUNCTIONS[name]
+    if name in QKERAS_FUNCTIONS:
+        function = _function(name, value, layer)
+        if function is not None:
+            return function
     if name is not None and not _is_quantizer(name):
         raise layer.refused(
             f"{argument}: the function {name!r} has no counterpart in kerasqnn. "
@@ -109,18 +113,26 @@ def activation(layer: LayerDescription, argument: str = "activation") -> Any:
             f"Received: {argument}={value!r}"
         )
     found = quantizer(layer, argument)
-    check_power_of_two(layer, argument, found)
+    check_fixed_scale(layer, argument, found)
     return found
 
 
-def check_power_of_two(
+def check_fixed_scale(
     layer: LayerDescription, argument: str, found: AnyQuantizer | None
 ) -> None:
-    """Refuse a quantizer of computed values that leaves its grid in QKeras.
+    """Refuse a quantizer of computed values without a fixed power-of-two grid.
 
     Raises:
-        UnsupportedModelError: If its step is no power of two.
+        UnsupportedModelError: If its scale is computed, or its step no power of two, so
+            that it leaves its grid in QKeras.
     """
+    inference = getattr(found, "inference", found)
+    of_parameters = argument == "inverse_quantizer" and layer.config.get(argument)
+    if isinstance(inference, AutoScale) and not of_parameters:
+        raise layer.refused(
+            f"{argument}: its scale depends on the batch, so that a prediction would "
+            f"depend on the others. Received: {argument}={found!r}"
+        )
     if isinstance(found, UniformQuantizer) and not all_powers_of_two(found.step):
         raise layer.refused(
             f"{argument}: QKeras computes x + (q - x) in float32, which leaves a grid "
@@ -128,15 +140,21 @@ def check_power_of_two(
         )
 
 
-def _is_of_qkeras(function: Any, layer: LayerDescription) -> bool:
-    """Whether a function with a name that Keras has too is QKeras's.
+def _function(name: str, value: Any, layer: LayerDescription) -> Any:
+    """Return a function with a name that QKeras has, and Keras may have too.
 
-    QKeras looks names up among its own functions first, but those that Keras wrapped in
-    a dictionary among Keras's.
+    QKeras looks names up among its own functions first, but those that Keras 3 wrapped
+    in a dictionary among Keras's.
     """
-    if isinstance(function, str):
-        return layer.package == "qkeras"
-    return str(getattr(function, "__module__", "")).partition(".")[0] == "qkeras"
+    if isinstance(value, str):
+        is_own = layer.package == "qkeras"
+    elif isinstance(value, Mapping):
+        is_own = layer.package == "qkeras" and not hasattr(keras.activations, name)
+    else:
+        is_own = value.__module__.partition(".")[0] == "qkeras"
+    if is_own:
+        return QKERAS_FUNCTIONS[name]
+    return None if layer.is_keras2 else name  # Keras 2's hard_sigmoid is another
 
 
 def _convert(

@@ -1,14 +1,19 @@
 """Random qkeras-v3 models, and what `from_qkeras` makes of them.
 
-`python -m tests.conversion.random_qkeras 2000` prints the table of docs/from_qkeras.md.
+`python -m tests.conversion.random_qkeras 2000 0 2` prints the table of
+docs/from_qkeras.md: of 2,000 models from seed 0, in two processes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import multiprocessing
 import re
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -323,17 +328,30 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def run_many(count: int = 100, first: int = 0) -> list[Outcome]:
+def run_many(count: int = 100, first: int = 0, workers: int = 1) -> list[Outcome]:
     """Return the outcomes of `count` models that qkeras can compute, and the others."""
     outcomes: list[Outcome] = []
-    valid, seed = 0, first
+    valid = 0
+    chunks = (range(n, n + 20) for n in itertools.count(first, 20))
+    with contextlib.ExitStack() as stack:
+        step = map(run_chunk, chunks)
+        if workers > 1:
+            pool = multiprocessing.get_context("spawn").Pool(workers)
+            chunks = itertools.islice(chunks, count // 10)  # a pool reads them all
+            step = stack.enter_context(pool).imap(run_chunk, chunks)
+        for outcome in itertools.chain.from_iterable(step):
+            outcomes.append(outcome)
+            valid += outcome.kind != INVALID
+            if valid == count:
+                break
+    return outcomes
+
+
+def run_chunk(seeds: Iterable[int]) -> list[Outcome]:
+    """Return the outcomes of some seeds."""
     with tempfile.TemporaryDirectory() as folder:
-        while valid < count:
-            outcomes.append(run(seed, Path(folder)))
-            valid += outcomes[-1].kind != INVALID
-            seed += 1
-            if seed % 20 == 0:
-                keras.utils.clear_session(free_memory=True)
+        outcomes = [run(seed, Path(folder)) for seed in seeds]
+    keras.utils.clear_session(free_memory=True)
     return outcomes
 
 

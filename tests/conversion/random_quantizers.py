@@ -13,7 +13,7 @@ def _pick(rng: np.random.Generator, *choices: Any) -> Any:
 
 
 def _bits(rng: np.random.Generator, alphas: tuple[Any, ...]) -> dict[str, Any]:
-    bits = int(rng.integers(1, 9))
+    bits = int(rng.integers(2, 9)) if rng.random() < 0.97 else 1
     return {
         "bits": bits,
         "integer": int(rng.integers(0, 3)),
@@ -25,14 +25,14 @@ def _bits(rng: np.random.Generator, alphas: tuple[Any, ...]) -> dict[str, Any]:
 
 def _rarely(rng: np.random.Generator, arguments: dict[str, Any], **others: Any) -> None:
     for name, value in others.items():
-        if rng.random() < 0.03:
+        if rng.random() < 0.01:
             arguments[name] = value
 
 
 def weight_quantizer(rng: np.random.Generator) -> Any:
     """Return a quantizer of a kernel: an object, or None."""
     alphas: tuple[Any, ...] = (None, None, 1, 1.0, 0.5, 2.0, "auto_po2")
-    if rng.random() < 0.1:
+    if rng.random() < 0.05:
         alphas = ("auto", 0.7)
     kind = rng.random()
     if kind < 0.08:
@@ -102,7 +102,9 @@ def activation_quantizer(rng: np.random.Generator) -> Any:
     if kind < 0.45:
         return f"quantized_relu({bits},{integer})"
     if kind < 0.6:
-        alphas = (None, 1, None, 2.0, 0.7, "auto_po2")
+        alphas: tuple[Any, ...] = (None, 1, None, 2.0)
+        if rng.random() < 0.1:
+            alphas = (0.7, "auto_po2")
         return qkeras.quantized_bits(**_bits(rng, alphas))
     if kind < 0.66:
         symmetric, real = bool(rng.integers(2)), bool(rng.integers(2))
@@ -117,11 +119,10 @@ def activation_quantizer(rng: np.random.Generator) -> Any:
             qkeras.quantized_relu_po2(5, 4),
             qkeras.quantized_relu_po2(5, negative_slope=0.25),
             qkeras.quantized_hswish(bits, 2),
-            "quantized_ulaw(6,1)",
             "binary",
             "ternary(1)",
             qkeras.quantized_linear(bits, integer, alpha=1.0),
-            "bernoulli()",
+            _pick(rng, "quantized_ulaw(6,1)", "bernoulli()", "binary", "ternary(1)"),
         )
     return _pick(
         rng,
@@ -133,5 +134,5 @@ def activation_quantizer(rng: np.random.Generator) -> Any:
         "hard_sigmoid",
         "hard_tanh",
         "smooth_sigmoid",
-        "binary_tanh",
+        _pick(rng, "binary_tanh", "smooth_tanh"),
     )
