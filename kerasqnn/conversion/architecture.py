@@ -67,7 +67,7 @@ def plain(value: Any) -> Any:
         if value.get("type") == "ndarray":  # Keras 2
             return np.asarray(value["value"])
         if value.get("class_name") in ("__tuple__", "TensorShape"):
-            return [plain(v) for v in value.get("items", value.get("config"))]
+            return plain(value["items" if "items" in value else "config"])
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list):
         return [plain(v) for v in value]

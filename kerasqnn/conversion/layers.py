@@ -302,22 +302,20 @@ def _normalization(layer: LayerDescription) -> Entry:
     )
 
 
-KERAS_LAYERS: dict[str, Entry | Callable[[LayerDescription], Entry]] = (
-    {name: Entry(getattr(keras.layers, name)) for name in _SAME.split()}
-    | {
-        "Activation": Entry(keras.layers.Activation, activations=("activation",)),
-        "BatchNormalization": _normalization,
-        "Embedding": Entry(keras.layers.Embedding, ("embeddings",)),
-    }
-    | {
-        name: Entry(getattr(keras.layers, name), weights, activations=("activation",))
-        for name, weights in {
-            "Conv1D": _KERNEL,
-            "Conv2D": _KERNEL,
-            "Conv2DTranspose": _KERNEL,
-            "Dense": _KERNEL,
-            "SeparableConv1D": ("depthwise_kernel", "pointwise_kernel", "bias"),
-            "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel", "bias"),
-        }.items()
-    }
-)
+KERAS_LAYERS: dict[str, Entry | Callable[[LayerDescription], Entry]] = {
+    "Activation": Entry(keras.layers.Activation, activations=("activation",)),
+    "BatchNormalization": _normalization,
+    "Embedding": Entry(keras.layers.Embedding, ("embeddings",)),
+}
+KERAS_LAYERS |= {name: Entry(getattr(keras.layers, name)) for name in _SAME.split()}
+KERAS_LAYERS |= {
+    name: Entry(getattr(keras.layers, name), weights, activations=("activation",))
+    for name, weights in {
+        "Conv1D": _KERNEL,
+        "Conv2D": _KERNEL,
+        "Conv2DTranspose": _KERNEL,
+        "Dense": _KERNEL,
+        "SeparableConv1D": ("depthwise_kernel", "pointwise_kernel", "bias"),
+        "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel", "bias"),
+    }.items()
+}
