@@ -127,8 +127,11 @@ def check_fixed_scale(
             that it leaves its grid in QKeras.
     """
     inference = getattr(found, "inference", found)
-    of_parameters = argument == "inverse_quantizer" and layer.config.get(argument)
-    if isinstance(inference, AutoScale) and not of_parameters:
+    # Of a normalization's parameters it is fixed, and a power of two stays on its grid.
+    is_fixed = argument == "inverse_quantizer" and "po2" in getattr(
+        inference, "mode", ""
+    )
+    if isinstance(inference, AutoScale) and not is_fixed:
         raise layer.refused(
             f"{argument}: its scale depends on the batch, so that a prediction would "
             f"depend on the others. Received: {argument}={found!r}"
