@@ -132,7 +132,7 @@ def _find_pairs(
         for node in _nodes(function):
             if not isinstance(node.operation, keras.layers.BatchNormalization):
                 continue
-            (tensor,) = node.input_tensors
+            tensor = node.input_tensors[0]  # a mask may follow
             source = tensor._keras_history.operation
             reason = _why_not(source, node.operation, tensor, function)
             if not reason and (calls[id(source)], calls[id(node.operation)]) != (1, 1):

@@ -124,10 +124,12 @@ def read_config(config: Any) -> Settings:
 
 def _letters(text: str) -> dict[str, Any]:
     pairs = re.findall(r"([wbai])(\d+)", text)
-    if not pairs or "".join(map("".join, pairs)) != text.strip():
+    once = len(dict(pairs)) == len(pairs)
+    if not pairs or not once or "".join(map("".join, pairs)) != text.strip():
         raise ValueError(
             "`config` as a string gives bits of weights, bias, activations and input, "
-            f"such as 'w4a4' or 'w4b8a6i8'. Received: config={text!r}"
+            "each once at most, such as 'w4a4' or 'w4b8a6i8'. "
+            f"Received: config={text!r}"
         )
     return {_LETTERS[letter]: _bits(letter, int(bits)) for letter, bits in pairs}
 

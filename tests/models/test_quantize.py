@@ -223,6 +223,7 @@ def test_several_inputs():
     [
         ("w4a4", {}, "'first'.*calibration=x.*4 bits"),
         ("x4", {}, "'w4a4'.*config='x4'"),
+        ("w4w5", {}, "once.*config='w4w5'"),
         (4, {}, "config=4"),
         ("w99", {}, "w=99"),
         ({"Dnse": {}}, {}, "Did you mean 'Dense'"),
@@ -422,6 +423,20 @@ def test_what_cannot_be_folded(make, reason):
     np.testing.assert_array_equal(outputs(folded, x), outputs(model, x))
     with pytest.raises(UnsupportedModelError, match=f"'n'.*{reason}"):
         kerasqnn.fold_batch_normalization(model, strict=True)
+
+
+def test_folding_of_masked_sequences():
+    """A normalization takes the mask beside its input; inference does not use it."""
+    model = functional(
+        (3, 4), kl.Masking(), kl.Dense(3), kl.BatchNormalization(epsilon=0.1)
+    )
+    folded = kerasqnn.fold_batch_normalization(model, strict=True)
+    assert not any(isinstance(v, kl.BatchNormalization) for v in folded.layers)
+    x = data(3, 4)
+    x[:, 1] = 0.0  # masked
+    np.testing.assert_allclose(
+        outputs(folded, x), outputs(model, x), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_folding_inside_a_nested_model():
