@@ -323,8 +323,9 @@ class Lookup(Function):
 
 def check_slope(value: Any) -> float:
     """Return a slope below zero, 0 or a power of two, as a float, or raise."""
-    fits = np.ndim(value) == 0 and 2.0**-16 <= value <= 2.0**8
-    if value != 0 and not (fits and all_powers_of_two(value)):
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    fits = number and 2.0**-16 <= value <= 2.0**8 and all_powers_of_two(value)
+    if not (number and value == 0) and not fits:
         raise ValueError(
             "`negative_slope` must be 0 or a power of two from 2^-16 to 2^8. "
             f"Received: negative_slope={value!r}"

@@ -242,9 +242,11 @@ class PACT(_LearnedGrid):
         **kwargs: Any,
     ) -> None:
         super().__init__(bits, signed=False, power_of_two=power_of_two, **kwargs)
-        if isinstance(alpha, bool) or not 0 < alpha <= _LARGEST:
+        number = isinstance(alpha, (int, float, np.number))
+        if not number or isinstance(alpha, bool) or not 0 < alpha <= _LARGEST:
             raise ValueError(
-                f"`alpha` must be a positive number. Received: alpha={alpha!r}"
+                "`alpha` must be a positive number of at most 2^40. "
+                f"Received: alpha={alpha!r}"
             )
         self.first_alpha = float(alpha)
         self.regularizer = keras.regularizers.get(regularizer)

@@ -180,6 +180,7 @@ def test_text_and_configuration(text):
         ("LearnedStepSize(25)", "`bits` must be"),
         ("LearnedStepSize(4, step=1)", "step"),
         ("PACT(4, alpha=0)", "`alpha` must be a positive number"),
+        ("PACT(4, alpha='x')", "`alpha` must be a positive number.*alpha='x'"),
     ],
 )
 def test_refusals(text, message):
