@@ -8,6 +8,7 @@ CXX ?= g++
 PYTEST_ARGS ?= -m "not slow"
 # Processes that share the tests, a file at a time; each takes about 2 GB.
 WORKERS ?= 2
+TORCH ?= torch
 DEMO_OUTPUT ?= kerasqnn-demo
 
 VENV := .venv
@@ -24,7 +25,7 @@ export MPLBACKEND ?= Agg
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean compiler
+.PHONY: help install demo test backends lint bench clean compiler
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,12 @@ demo: $(INSTALLED) compiler ## train, quantize, export and emulate a model; writ
 
 test: $(INSTALLED) compiler ## run the tests but the slow ones (options in PYTEST_ARGS)
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+# torch takes much less with TORCH='torch --index-url https://download.pytorch.org/whl/cpu'.
+backends: $(INSTALLED) ## install JAX and torch, and run the layers on them
+	$(PY) -m pip install --disable-pip-version-check --quiet $(TORCH)
+	$(PY) -m pip install --disable-pip-version-check --quiet --editable '.[backends]'
+	$(PY) -m pytest -m slow tests/backends
 
 # mypy reads folders, not installed mappings, so it is shown the package as installed:
 # a folder of links in which layers/ and export/ lie inside kerasqnn/.
