@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerasqnn
 from kerasqnn import layers
@@ -24,8 +25,8 @@ QUANTIZERS = {
     "bias_quantizer": "quantized_bits(6,1,1,alpha=1.0)",
     "state_quantizer": "quantized_bits(6,0,1,alpha=1.0)",
 }
-X = np.random.default_rng(0).normal(size=(5, 6, 3)).astype(np.float32)
-MASK = np.random.default_rng(1).random((5, 6)) < 0.6
+X = np.random.default_rng(0).normal(size=(4, 4, 3)).astype(np.float32)
+MASK = np.random.default_rng(1).random((4, 4)) < 0.6
 
 
 def _fill(*same):
@@ -36,6 +37,17 @@ def _fill(*same):
     values = [numbers.normal(0, 0.7, w.shape) for w in same[0].weights]
     for layer in same:
         layer.set_weights(values)
+
+
+def _with_gradients(layer, **options):
+    """Return outputs and states; gradients for the input and what is trainable."""
+    x = tf.convert_to_tensor(X)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        results = layer(x, **options)
+        loss = tf.add_n([tf.reduce_sum(r * r) for r in results])
+    weights = [w.value for w in layer.trainable_weights]
+    return results, tape.gradient(loss, [x, *weights])
 
 
 def _both(layer, x=X, **options):
@@ -62,7 +74,8 @@ def test_without_quantizers(kind, own, options):
     """Keras's outputs, states and gradients, in training and inference, masked or not.
 
     A quantizer that changes nothing makes the layer take its own path, where the same
-    has to come out.
+    has to come out; but a gradient's parts are added in another order there than in
+    TensorFlow's fused implementations.
     """
     if own.get("implementation") == 1 and "recurrent_dropout" not in options:
         own = {**own, "use_cudnn": False}  # Keras fails with dropout otherwise
@@ -78,13 +91,20 @@ def test_without_quantizers(kind, own, options):
     kernel = ours.cell.kernel_quantizer.quantize(ours.cell.kernel)
     for layer in (theirs, plain, ours):
         layer.cell.kernel.assign(kernel)
-    for training, mask in ((False, None), (True, MASK), (False, MASK)):
-        expected = theirs(X, training=training, mask=mask)
+    for mask in (None, MASK):
+        expected = theirs(X, mask=mask)
         for layer in (plain, ours):
-            received = layer(X, training=training, mask=mask)
-            assert len(received) == len(expected)
-            for mine, other in zip(received, expected, strict=True):
+            for mine, other in zip(layer(X, mask=mask), expected, strict=True):
                 np.testing.assert_array_equal(mine, other, strict=True)
+    (expected, slopes), *others = (
+        _with_gradients(layer, training=True, mask=MASK)
+        for layer in (theirs, plain, ours)
+    )
+    for received, gradients in others:
+        for mine, other in zip(received, expected, strict=True):
+            np.testing.assert_array_equal(mine, other, strict=True)
+        for mine, other in zip(gradients, slopes, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "own"), [("SimpleRNN", {}), *GATED], ids=str)
@@ -128,7 +148,7 @@ def test_each_quantizer_acts(kind, name):
     )  # fmt: skip
     _fill(layer, plain)
     before = np.asarray(plain(X))
-    start = [np.full((5, 4), 0.3, np.float32) for _ in layer.cell.get_initial_state(5)]
+    start = [np.full((4, 4), 0.3, np.float32) for _ in layer.cell.get_initial_state(4)]
     quantizer = getattr(layer, name)
     if name == "state_quantizer":
         received = layer(X[:, :1], initial_state=start)
@@ -208,6 +228,8 @@ def test_noise(kind):
         assert len(np.unique(difference[0, :, 0])) == X.shape[1]
         for mine, other in zip(outputs[1:], states[1:], strict=True):
             np.testing.assert_array_equal(mine, other)
+    noisy.return_state = False
+    assert np.all(np.asarray(noisy(X)) != np.asarray(states[0]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -220,6 +242,13 @@ def test_export_is_refused_by_name(kind, tmp_path):
         assert operation.layer == "recurrent"
         with pytest.raises(UnsupportedModelError, match="recurrent"):
             kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
+
+
+def test_configuration_of_own_arguments():
+    """What Keras's configuration leaves out comes back."""
+    for use_cudnn in (False, "auto"):
+        layer = layers.QuantLSTM(3, use_cudnn=use_cudnn)
+        assert type(layer).from_config(layer.get_config()).use_cudnn == use_cudnn
 
 
 def test_refused_arguments():
