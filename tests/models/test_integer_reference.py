@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from fractions import Fraction
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,7 +17,13 @@ from kerasqnn.errors import UnsupportedModelError
 from kerasqnn.models import analyse, evaluate_exactly, read_model
 from kerasqnn.models.graph import Operation
 from kerasqnn.models.integer_operations import STEPS
-from kerasqnn.models.integers import Integers, quantize, shift_right, signed_bits
+from kerasqnn.models.integers import (
+    Integers,
+    check_bits,
+    quantize,
+    shift_right,
+    signed_bits,
+)
 from kerasqnn.quantizers import ROUNDING_MODES, Binary, FixedPoint, Ternary
 from kerasqnn.quantizers.functions import ClippedLinear, LeakyReLU, StepFunction
 
@@ -142,6 +149,38 @@ def test_accumulators_are_the_smallest(options):
         ]
         expected = signed_bits(int(min(sums)), int(max(sums)))
         assert result.accumulator_bits == {"c": expected}
+
+
+def _run(kind, inputs, attributes, **weights):
+    """Return one operation's result for lists `(codes, low, high)`."""
+    held = {k: SimpleNamespace(value=np.float32(v)) for k, v in weights.items()}
+    names = tuple("abc"[: len(inputs)])
+    operation = Operation("o", kind, names, ("o",), "o", attributes, held)
+    given = (Integers(np.int64(c), 0, np.int64(a), np.int64(b)) for c, a, b in inputs)
+    result, width = STEPS[kind](operation, *given)
+    assert np.all((result.low <= result.codes) & (result.codes <= result.high))
+    return width
+
+
+def test_bounds_and_accumulators_by_hand():
+    """Where a part of a sum needs more than the sum, and where padding joins in."""
+    square = {"strides": (1, 1), "padding": "same", "groups": 1}
+    ones, image = np.ones((1, 2, 1, 1)), np.full((1, 1, 3, 1), 2)
+    assert _run("conv2d", [(image, 2, 3)], square, kernel=ones) == 4
+    weighted = {"kernel": [[3], [3], [3], [1]], "bias": [4]}
+    assert _run("dense", [([[1] * 4], -2, 1)], {}, **weighted) == 6
+    moved = {"scale": [1.0], "offset": [-65.0]}
+    assert _run("scale_offset", [([[1], [2]], 1, 2)], {"axis": 1}, **moved) == 8
+    rows = [([[[1, 5]] * 3], [1, 5], [1, 5])]  # bounds along another axis
+    scales = {"scale": [1.0, 2.0, -2.0], "offset": [0.0] * 3}
+    assert _run("scale_offset", rows, {"axis": 1}, **scales) == 5
+    parts = [([[7]], 0, 7), ([[7]], 0, 7), ([[-7]], -7, -7)]
+    assert _run("add", parts, {}) == 5
+    pool = {"pool_size": (1, 2), "strides": (1, 2), "padding": "valid"}
+    assert _run("average_pool2d", [(image[:, :, :2], 2, 3)], pool) == 4
+    check_bits(2**62 - 1, "o")
+    with pytest.raises(UnsupportedModelError, match="62 bits"):
+        check_bits(2**62, "o")
 
 
 def rounded(value: Fraction, mode: str) -> int:

@@ -11,7 +11,13 @@ import kerasqnn
 from kerasqnn import layers as ql
 from kerasqnn.errors import UnsupportedModelError
 from kerasqnn.models import analyse, read_model
-from kerasqnn.quantizers import Binary, FixedPoint, QuantizedReLU, calibrate
+from kerasqnn.quantizers import (
+    Binary,
+    FixedPoint,
+    LearnedStepSize,
+    QuantizedReLU,
+    calibrate,
+)
 
 from ..chain.random_models import random_case
 from .zoo import KERNEL, data, fill, functional, outputs
@@ -193,6 +199,24 @@ def test_one_bit_weights_are_binary():
     model.get_layer("d").kernel.assign(np.full((4, 3), 0.3))
     small = kerasqnn.quantize_model(model, "w1")
     assert small.get_layer("d").kernel_quantizer == Binary(alpha=0.25)
+
+
+def test_each_layer_learns_on_its_own():
+    """One learned quantizer in the configuration becomes one a layer."""
+    model = functional((4,), kl.Dense(4, name="d"), kl.Dense(4, name="e"))
+    quantizer = LearnedStepSize(4)
+    small = kerasqnn.quantize_model(model, {"Dense": {"kernel_quantizer": quantizer}})
+    held = [small.get_layer(name).kernel_quantizer for name in "de"]
+    assert all(type(q) is LearnedStepSize and q.bits == 4 for q in held)
+    assert len({id(q) for q in (quantizer, *held)}) == 3
+
+
+def test_an_input_is_quantized_once():
+    """A quantizer behind it is left alone, whatever the configuration says."""
+    model = functional((4,), ql.QuantInput(FixedPoint(4)))
+    small = kerasqnn.quantize_model(model, "i8", calibration=data(4))
+    assert [type(layer) for layer in small.layers[1:]] == [ql.QuantInput]
+    assert small.layers[1].quantizer == FixedPoint(4)
 
 
 def test_several_inputs():
