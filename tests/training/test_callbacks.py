@@ -126,6 +126,18 @@ def test_ebops_by_hand():
     assert ebops(model) == expected
 
 
+def test_ebops_of_what_is_in_the_model():
+    """Its own calls of a layer alone; causal padding is free; no nested models."""
+    conv = layers.QuantConv1D(3, 2, padding="causal", **KERNEL, name="a")
+    inputs = keras.Input((4, 2))
+    x = layers.QuantInput("quantized_bits(6,2,1)")(inputs)
+    model = keras.Model(inputs, conv(x))
+    conv(layers.QuantInput("quantized_bits(8,2,1)")(inputs))  # of no model
+    assert ebops(model) == {"a": (1 + 3 * 2) * 2 * 3 * 5 * 3}
+    with pytest.raises(UnsupportedModelError, match="nested"):
+        ebops(keras.Sequential([keras.Input((4, 2)), model]))
+
+
 def test_ebops_of_learned_bits():
     """Each weight counts its own bits, each channel of an input its own."""
     kernel = "LearnedBits(2, granularity='element')"
@@ -193,6 +205,11 @@ def test_the_penalty_is_beta_times_ebops():
     assert all(np.any(np.asarray(g) > 0) for g in gradients)
     penalty.on_train_end()
     assert model.losses == []
+    rising = EBOPsPenalty(lambda epoch: 1.0 + epoch)
+    rising.set_model(model)
+    rising.on_epoch_begin(2)
+    assert float(model.losses[0]) == 3.0 * sum(ebops(model).values())
+    rising.on_train_end()
 
 
 def test_the_penalty_comes_and_goes():
