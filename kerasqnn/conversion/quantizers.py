@@ -126,15 +126,11 @@ def check_fixed_scale(
         UnsupportedModelError: If its scale is computed, or its step no power of two, so
             that it leaves its grid in QKeras.
     """
-    inference = getattr(found, "inference", found)
-    # Of a normalization's parameters it is fixed, and a power of two stays on its grid.
-    is_fixed = argument == "inverse_quantizer" and "po2" in getattr(
-        inference, "mode", ""
-    )
-    if isinstance(inference, AutoScale) and not is_fixed:
+    if isinstance(getattr(found, "inference", found), AutoScale):
         raise layer.refused(
-            f"{argument}: its scale depends on the batch, so that a prediction would "
-            f"depend on the others. Received: {argument}={found!r}"
+            f"{argument}: its scale is computed from values that are no weights; of a "
+            "batch, a prediction would depend on the others. "
+            f"Received: {argument}={found!r}"
         )
     if isinstance(found, UniformQuantizer) and not all_powers_of_two(found.step):
         raise layer.refused(

@@ -184,7 +184,7 @@ def test_functions_of_qkeras(name, tmp_path):
         ),
         (
             qkeras.QDense(2, activation="quantized_bits(4,0,alpha='auto')", name="l"),
-            "depends on the batch",
+            "its scale is computed",
         ),
         (keras.layers.Lambda(lambda x: x, name="l"), "Unknown layer"),
         (keras.layers.Dense(2, dtype="bfloat16", name="l"), "float32"),
