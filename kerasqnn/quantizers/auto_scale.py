@@ -182,7 +182,9 @@ class AutoScale(Quantizer):
         It is the step that brings `code * step` nearest to `x`.
         """
         axes, groups = self._axes_and_groups(len(x.shape))
-        split, kept, spread = [], [], []
+        split: list[int] = []
+        kept: list[int] = []
+        spread: list[int] = []
         for axis, size in enumerate(x.shape):
             group = groups[axes.index(axis)] if axis in axes else size
             if size % group:

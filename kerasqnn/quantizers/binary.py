@@ -155,7 +155,7 @@ class Ternary(_SignQuantizer):
         self._set(threshold=check_scale("threshold", threshold))
 
     def _forward(self, xp: Any, x: Any) -> Any:
-        threshold = constant(xp, np.float32(self.threshold), x)
+        threshold = constant(xp, np.asarray(self.threshold, np.float32), x)
         kept = xp.where(xp.abs(x) >= threshold, xp.sign(x), xp.zeros_like(x))
         return self._scaled(xp, kept)
 

@@ -69,7 +69,7 @@ class QuantizedWeight:
 
     @property
     def bits(self) -> np.ndarray | None:  # noqa: D102
-        return None if self.grid is None else np.int64(self.grid.bits)
+        return None if self.grid is None else np.array(self.grid.bits, np.int64)
 
     def __repr__(self) -> str:
         return f"<QuantizedWeight: shape {self.values.shape}, grid {self.grid!r}>"

@@ -93,6 +93,8 @@ class StochasticRounding(_Stochastic):
         - Gupta et al., https://arxiv.org/abs/1502.02551.
     """
 
+    inference: FixedPoint
+
     def __init__(
         self, quantizer: Any, *, seed: int | None = None, **kwargs: Any
     ) -> None:
@@ -255,6 +257,8 @@ class StochasticTernary(_Tempered):
     >>> quantizer(keras.ops.array([[0.9], [-1.1], [0.1]]))[:, 0].numpy().tolist()
     [1.0, -1.0, 0.0]
     """
+
+    inference: AutoTernary
 
     def __init__(
         self,
