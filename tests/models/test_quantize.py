@@ -405,6 +405,12 @@ def _read_twice() -> keras.Model:
     return keras.Model(inputs, kl.Add()([x, kl.BatchNormalization(name="n")(x)]))
 
 
+def _given_out() -> keras.Model:
+    inputs = keras.Input((4,))
+    x = kl.Dense(4, name="d")(inputs)
+    return keras.Model(inputs, [x, kl.BatchNormalization(name="n")(x)])
+
+
 def _shared() -> keras.Model:
     inputs = keras.Input((4,))
     layer, norm = kl.Dense(4, name="d"), kl.BatchNormalization(name="n")
@@ -427,6 +433,7 @@ def _shared() -> keras.Model:
             "of class ReLU",
         ),
         (_read_twice, "'d' is used elsewhere"),
+        (_given_out, "'d' is used elsewhere"),
         (_shared, "'d' or the normalization is shared"),
         (
             lambda: functional((3, 4), kl.Dense(3), kl.BatchNormalization(1, name="n")),
@@ -444,7 +451,9 @@ def test_what_cannot_be_folded(make, reason):
     model = make()
     folded = kerasqnn.fold_batch_normalization(model)
     x = data(*model.input_shape[1:])
-    np.testing.assert_array_equal(outputs(folded, x), outputs(model, x))
+    keras.tree.map_structure(
+        np.testing.assert_array_equal, outputs(folded, x), outputs(model, x)
+    )
     with pytest.raises(UnsupportedModelError, match=f"'n'.*{reason}"):
         kerasqnn.fold_batch_normalization(model, strict=True)
 
