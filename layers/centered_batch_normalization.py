@@ -35,7 +35,8 @@ class CenteredBatchNormalization(keras.layers.BatchNormalization):
     >>> import keras, kerasqnn
     >>> layer = kerasqnn.layers.CenteredBatchNormalization(epsilon=0.25)
     >>> layer.build((None, 1))
-    >>> layer.moving_mean.assign([3.0]); layer.moving_variance.assign([3.75])
+    >>> _ = layer.moving_mean.assign([3.0])
+    >>> _ = layer.moving_variance.assign([3.75])
     >>> float(layer(keras.ops.array([[5.0]]))[0, 0])
     1.0
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -125,9 +126,17 @@ def _train(layer: Any, x: Any, shape: tuple[int, ...]) -> None:
 
 def _fill(layer: Any) -> None:
     """Give the weights (not the states of quantizers) numbers on a grid."""
+    from kerasqnn.quantizers import StatefulQuantizer
+
     numbers = np.random.default_rng(0)
-    for weight in layer._trainable_variables + layer._non_trainable_variables:
-        if "float" in weight.dtype and weight.shape:
+    states = {
+        id(weight)
+        for part in layer._flatten_layers()
+        if isinstance(part, StatefulQuantizer)
+        for weight in part.weights
+    }
+    for weight in layer.weights:
+        if "float" in weight.dtype and weight.shape and id(weight) not in states:
             values = np.rint(numbers.normal(0, 8, weight.shape)) / 16
             weight.assign(np.abs(values) + 0.5 if "variance" in weight.name else values)
 
@@ -140,7 +149,10 @@ def run_all(file: Path, every: int) -> None:
         try:
             outputs[key] = run(name, quantizer)
         except (ValueError, TypeError) as error:
-            refused[key] = f"{type(error).__name__}: {error}"
+            lines = [line.strip() for line in str(error).splitlines()]
+            said = next(x for x in lines if x and "encountered when" not in x)
+            said = re.sub(r"\x1b\[\d*m", "", said)
+            refused[key] = f"{type(error).__name__}: {said}"
     np.savez(file, refused=json.dumps(refused), **outputs)
 
 
@@ -193,7 +205,7 @@ def write_table() -> None:
     for key, _, result in compare(OTHERS):
         name, quantizer = key.split(" ", 1)
         if "Error" in result:
-            reasons.setdefault(f"{name}, {quantizer}: {result.splitlines()[0]}")
+            reasons.setdefault(f"{name}, {quantizer}: {result}")
             result = "-"
         cells.setdefault(name, {}).setdefault(quantizer, []).append(result)
     columns = [*WEIGHTS, *ACTIVATIONS]
