@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import keras
 from keras import tree
 
 from ._quantized import QuantizedLayer
@@ -35,6 +36,14 @@ class QuantizedCell(QuantizedLayer):
 
     def _quantized_shape(self, argument: str, input_shape: Any) -> Any:
         if argument == "state_quantizer" or argument.endswith("activation"):
+            quantizer = getattr(self, argument)
+            if quantizer.changes_in_training and keras.backend.backend() == "jax":
+                raise ValueError(
+                    f"On JAX the loop over time steps of layer {self.name!r} cannot "
+                    f"change variables, as `{argument}` would. Allowed: a quantizer "
+                    "that keeps its own in training. "
+                    f"Received: {argument}={quantizer!r}"
+                )
             return (None, self.units)
         return super()._quantized_shape(argument, input_shape)
 

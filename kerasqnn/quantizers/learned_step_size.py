@@ -117,6 +117,8 @@ class LearnedStepSize(_LearnedGrid):
         - Esser et al., Learned Step Size Quantization, ICLR 2020.
     """
 
+    changes_in_training = True  # the start of its step, at the first batch
+
     def __init__(
         self,
         bits: int,

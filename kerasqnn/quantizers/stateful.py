@@ -23,6 +23,8 @@ class StatefulQuantizer(keras.layers.Layer):
     of the inputs.
     """
 
+    changes_in_training = False  # whether a call in training assigns its variables
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.autocast = False  # half precision would leave the grid

@@ -23,6 +23,8 @@ SIGMOIDS = ("sigmoid", "hard_sigmoid")
 class _Stochastic(StatefulQuantizer):
     """Draws in training; at inference it is the quantizer `inference`."""
 
+    changes_in_training = True  # the state of its generator
+
     def __init__(self, inference: Quantizer, seed: int | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.inference = inference
