@@ -1,5 +1,7 @@
 """What quantizers and noise do inside the layers, against numpy."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -176,11 +178,12 @@ def test_public_names():
         assert registered is cls
 
 
+# Those with kernels in them; folded, recurrent and attention layers, which compute more
+# than one product, have tests of their own.
 WITH_KERNELS = [
     name
     for name, case in CASES.items()
-    if name.endswith("-quantized")
-    and {"kernel_quantizer", "depthwise_quantizer"} & set(case.kwargs)
+    if re.search(r"(Dense|Conv\dD|Conv\dDTranspose)-quantized$", name)
 ]
 
 
