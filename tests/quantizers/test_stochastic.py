@@ -159,6 +159,7 @@ def test_gradients(make, inside):
 @pytest.mark.parametrize("make", MAKE)
 def test_round_trips(make, tmp_path):
     """Through the configuration, and inside a layer through a file."""
+    keras.utils.set_random_seed(0)
     quantizer = make()
     back = deserialize(serialize(quantizer))
     assert type(back) is type(quantizer)
@@ -171,8 +172,8 @@ def test_round_trips(make, tmp_path):
     )
     x = weights(1, (40, 6))
     same(back(x, training=True).numpy(), make()(x, training=True).numpy())
-    with_draws = [np.asarray(model(x, training=True)) for _ in range(2)]
-    assert np.any(with_draws[0] != with_draws[1])
+    with_draws = [np.asarray(model(x, training=True)) for _ in range(10)]
+    assert np.any(with_draws[0] != with_draws[1:])
     expected = np.asarray(model(x))
     kernel = quantizer.inference.quantize(ops.convert_to_numpy(model.layers[0].kernel))
     np.testing.assert_allclose(expected, x @ kernel, rtol=1e-5, atol=1e-6)
