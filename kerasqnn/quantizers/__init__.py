@@ -21,6 +21,7 @@ from .parsing import copy as copy
 from .parsing import deserialize as deserialize
 from .parsing import get as get
 from .parsing import serialize as serialize
+from .plotting import plot_quantizer as plot_quantizer
 from .power_of_two import PowerOfTwo as PowerOfTwo
 from .power_of_two import PowerOfTwoReLU as PowerOfTwoReLU
 from .qkeras_activations import quantized_hswish as quantized_hswish
