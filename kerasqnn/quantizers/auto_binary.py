@@ -23,6 +23,13 @@ class AutoBinary(AutoScale):
 
     Gradient: straight through, 1 everywhere; none through the scale.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("AutoBinary(mode='auto')")
+
     Args:
         mode: `"auto"` or `"auto_po2"`.
         zero_one: Whether the codes are 0 and 1 instead of -1 and +1.
@@ -101,6 +108,13 @@ class AutoTernary(AutoScale):
     and `y = scale * code`: the threshold is half the scale before the last.
 
     Gradient: straight through, 1 everywhere; none through the scale.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("AutoTernary(mode='auto')")
 
     Args:
         mode: `"auto"` or `"auto_po2"`.

@@ -31,6 +31,13 @@ class AutoFixedPoint(AutoScale):
 
     Gradient: straight through, 1 everywhere; none through the scale.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("AutoFixedPoint(4, mode='auto_po2')")
+
     Args:
         bits: Bit width, sign included, 2 to 24.
         integer: Bits before the binary point; sets the unit of the smallest step only.
@@ -155,6 +162,13 @@ class AutoLinear(AutoScale):
                           2^round(log2(mean(x code) / (mean(code^2) + 1e-7) + 1e-7))
 
     Gradient: 1 where `low <= x / step <= high`, 0 elsewhere; none through the scale.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("AutoLinear(4, mode='auto')")
 
     Args:
         bits: Bit width, 1 to 24, from 2 if signed.

@@ -54,10 +54,21 @@ class _SignQuantizer(UniformQuantizer):
 
 @register_keras_serializable(package="kerasqnn")
 class Binary(_SignQuantizer):
-    """The sign: `y = +alpha` for `x >= 0` (minus zero included), else `-alpha`.
+    """The sign, times a scale (QKeras `binary`).
+
+    Formula:
+
+        y = +alpha for x >= 0 (minus zero included), else -alpha
 
     Gradient: `"tanh"`: `1 - tanh(x)^2` (QKeras's `binary()` without `alpha`);
     `"identity"`: 1 everywhere (QKeras's with a numeric `alpha`).
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("Binary()", -2, 2)
 
     Args:
         alpha: Positive number, or one a channel of the last axis.
@@ -89,9 +100,20 @@ class Binary(_SignQuantizer):
 
 @register_keras_serializable(package="kerasqnn")
 class Heaviside(_SignQuantizer):
-    """The step function: `y = alpha` for `x >= 0` (minus zero included), else 0.
+    """The step function, times a scale (QKeras `binary(use_01=True)`).
 
-    Gradient: as `Binary`.
+    Formula:
+
+        y = alpha for x >= 0 (minus zero included), else 0
+
+    Gradient: `"tanh"`: `1 - tanh(x)^2`; `"identity"`: 1 everywhere. As `Binary`.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("Heaviside()", -2, 2)
 
     Args:
         alpha: Positive number, or one a channel of the last axis.
@@ -128,9 +150,20 @@ class Heaviside(_SignQuantizer):
 
 @register_keras_serializable(package="kerasqnn")
 class Ternary(_SignQuantizer):
-    """Three values: `y = alpha * sign(x)` where `|x| >= threshold`, else 0.
+    """Minus a scale, zero or plus a scale (QKeras `ternary`).
 
-    Gradient: as `Binary`.
+    Formula:
+
+        y = alpha * sign(x) where |x| >= threshold, else 0
+
+    Gradient: `"tanh"`: `1 - tanh(x)^2`; `"identity"`: 1 everywhere. As `Binary`.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("Ternary()", -2, 2)
 
     Args:
         alpha: Positive number, or one a channel of the last axis.

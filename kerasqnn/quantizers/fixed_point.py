@@ -41,6 +41,13 @@ class FixedPoint(UniformQuantizer):
     Gradient: straight through, 1 everywhere, outside the range too (as QKeras's
     `quantized_bits`).
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("FixedPoint(4, 1)")
+
     Args:
         bits: Bit width, sign included, 1 to 24; a signed one-bit number is `Binary`.
         integer: Bits before the binary point, sign excluded; may be negative.
@@ -203,6 +210,13 @@ class QuantizedReLU(FixedPoint):
 
     Gradient: 1 for `0 < x <= max`, 0 elsewhere (as QKeras's).
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("QuantizedReLU(3, 1)", -1, 3)
+
     Args:
         bits: Bit width, 1 to 24.
         integer: Bits before the binary point; may be negative.
@@ -241,6 +255,13 @@ class QuantizedLinear(FixedPoint):
         y = step * clip(round(x / step), code_min, code_max)
 
     Gradient: 1 where `code_min <= x / step <= code_max`, 0 elsewhere.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("QuantizedLinear(4, 1)")
 
     Args:
         bits: Bit width, sign included, 1 to 24, from 2 if signed.

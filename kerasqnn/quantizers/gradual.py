@@ -25,6 +25,16 @@ class Gradual(StatefulQuantizer):
 
     Gradient: that of the formula.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import Gradual, plot_quantizer
+        quantizer = Gradual("FixedPoint(3, 1)")
+        quantizer.build((None, 1))
+        quantizer.strength = 0.5
+        plot_quantizer(quantizer)
+
     Args:
         quantizer: A quantizer or a string such as `"quantized_bits(4,0,1)"`.
         **kwargs: Those of `keras.layers.Layer`, such as `name`.

@@ -43,6 +43,13 @@ class LearnedBits(StatefulQuantizer):
     The widths shrink where that costs little only if the loss asks for it: see
     `kerasqnn.training.EBOPsPenalty`.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("LearnedBits(2, 1)")
+
     Args:
         fraction: First number of bits behind the point, -20 to 20.
         integer: First number of bits before the point, sign excluded, -20 to 20; None

@@ -92,6 +92,13 @@ class LearnedStepSize(_LearnedGrid):
     then it is that of `FixedPoint(bits, 0)`. It is kept as `start`, which this batch
     sets, and `change`, which the optimizer trains: `step = start + change`.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("LearnedStepSize(3)")
+
     Args:
         bits: Bit width, sign included, 1 to 24, from 2 if signed.
         signed: Whether there are negative codes; False after a ReLU.
@@ -211,6 +218,13 @@ class PACT(_LearnedGrid):
     Gradient: of `x`, 1 where `0 < x < max`, else 0; of `alpha`, the sum of the upstream
     gradient where `x >= max`. Here `max` is the largest value, `alpha` but for the
     rounding of the step to a power of two.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("PACT(3, alpha=2.0)", -1, 3)
 
     Args:
         bits: Bit width, 1 to 24.

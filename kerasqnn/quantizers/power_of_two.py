@@ -153,6 +153,13 @@ class PowerOfTwo(_PowerOfTwo):
 
     Gradient: straight through, 1 everywhere.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("PowerOfTwo(4)", -8, 8)
+
     Args:
         bits: Bit width, two signs included: that of the number and, unless `max_value`
             is at most 1, that of the exponent.
@@ -222,6 +229,13 @@ class PowerOfTwoReLU(_PowerOfTwo):
     There is no zero. Quantization as in `PowerOfTwo`, with the same bits everywhere.
 
     Gradient: 1 for `x > 0`, else `negative_slope`; 0 for `x > max_value`.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("PowerOfTwoReLU(3, 4)", -2, 6)
 
     Args:
         bits: Bit width, the exponent's sign included unless `max_value` is at most 1.

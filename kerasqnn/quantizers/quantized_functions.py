@@ -122,6 +122,13 @@ class QuantizedTanh(_Squashing):
 
     Gradient: that of `f` where the rounded value was not clipped, 0 elsewhere.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("QuantizedTanh(4)", -2, 2)
+
     Args:
         bits: Bit width, sign included, 2 to 24.
         function: One of the four; QKeras's default is `"hard_tanh"`.
@@ -184,6 +191,13 @@ class QuantizedSigmoid(_Squashing):
 
     Gradient: that of `f` where the rounded value was not clipped, 0 elsewhere.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("QuantizedSigmoid(4)", -2, 2)
+
     Args:
         bits: Bit width, 1 to 24.
         function: One of the three; QKeras's default is `"hard_sigmoid"`.
@@ -244,6 +258,13 @@ class QuantizedHardSwish(QuantizedFunction):
         y = q(x * clip(x + shift, 0, bound) / bound)
 
     Gradient: that of the unrounded function, also where the grid saturates.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("QuantizedHardSwish(5, 2)", -5, 5)
 
     Args:
         bits: Bit width, sign included, 2 to 24.

@@ -70,6 +70,13 @@ class QuantizedLeakyReLU(_Rectifier):
     Gradient: 1 for `x > 0`, else `negative_slope`; 0 beyond the largest value of the
     grid with `saturating_gradient`, else beyond `upper_bound`, if there is one.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("QuantizedLeakyReLU(4, 1, negative_slope=0.25)", -3, 3)
+
     Args:
         bits: Bit width, the sign of a leaky ReLU included; 1 to 24, a leaky one from 2.
         integer: Bits before the binary point, sign excluded; may be negative.
@@ -161,6 +168,13 @@ class QuantizedSigmoidReLU(_Rectifier):
     `2^(integer - bits)`.
 
     Gradient: that of a ReLU, as `QuantizedLeakyReLU`'s.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("QuantizedSigmoidReLU(3)", -1, 2)
 
     Args:
         bits: Bit width, 1 to 23.

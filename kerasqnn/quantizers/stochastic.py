@@ -65,8 +65,16 @@ class StochasticRounding(_Stochastic):
         training:   y = alpha * step * floor(clip(x / step + u, code_min, code_max))
         inference:  y = quantizer(x)
 
-    so that the expectation of `y / alpha` is `x` within the range. Gradient: that of
-    `quantizer`, at `x + u * step`.
+    so that the expectation of `y / alpha` is `x` within the range.
+
+    Gradient: that of `quantizer`, at `x + u * step`.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("StochasticRounding('FixedPoint(3, 1)', seed=0)")
 
     Args:
         quantizer: A `FixedPoint`, `QuantizedReLU` or `QuantizedLinear`, or the string
@@ -175,7 +183,16 @@ class StochasticBinary(_Tempered):
 
     `scale` is that of `AutoBinary(mode=alpha)`, and `std` the standard deviation of
     each channel of the last axis plus 1e-7; if `alpha` is a number, `scale` is `alpha`
-    and `std` 1. Gradient: straight through, 1 everywhere.
+    and `std` 1.
+
+    Gradient: straight through, 1 everywhere; none through scale and deviation.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("StochasticBinary('auto', seed=0)")
 
     Args:
         alpha: `"auto"`, `"auto_po2"` or a positive number.
@@ -232,7 +249,7 @@ class StochasticBinary(_Tempered):
 class StochasticTernary(_Tempered):
     """Minus a scale, zero or plus a scale, drawn in training.
 
-    As QKeras's `stochastic_ternary`. With `s` the sigmoid, `scale` that of
+    Formula, QKeras's `stochastic_ternary`, with `s` the sigmoid, `scale` that of
     `AutoTernary(mode)`, `z = x / std` and `t = scale / (2 std)`:
 
         training:   y = scale * (a + b) / 2, where a and b are each +1 or -1, and +1
@@ -241,7 +258,15 @@ class StochasticTernary(_Tempered):
         inference:  y = AutoTernary(mode, iterations)(x)
 
     `std` is the standard deviation of each channel of the last axis plus 1e-7.
-    Gradient: straight through, 1 everywhere.
+
+    Gradient: straight through, 1 everywhere; none through scale and deviation.
+
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("StochasticTernary('auto', seed=0)")
 
     Args:
         mode: `"auto"` or `"auto_po2"`.

@@ -62,6 +62,14 @@ class TableFunction(QuantizedFunction):
 
     Gradient: the derivative of `f` at the quantized input, 0 outside the input's range.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import TableFunction, plot_quantizer
+        grids = {"input": "FixedPoint(6, 2)", "output": "FixedPoint(5)"}
+        plot_quantizer(TableFunction("tanh", **grids))
+
     Args:
         function: `"sigmoid"`, `"tanh"`, `"exp"`, `"silu"`, `"softplus"` or `"elu"`.
         input: Grid of the input: a `FixedPoint` (or a string such as
