@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
 from ..models import Operation
+from ..quantizers import FixedPoint
 from ..quantizers.functions import ClippedLinear, HardSwish, Lookup, StepFunction
-from .builder import Builder
+from ..quantizers.quantized_softmax import TableSoftmax
+from .builder import CHANNELS_LAST, Builder
 from .handlers import handles
 
 
 class _Chain:
     """Appends one node after another to the value of an operation's input."""
 
-    def __init__(self, operation: Operation, builder: Builder) -> None:
+    def __init__(
+        self, operation: Operation, builder: Builder, layout: str | None = None
+    ) -> None:
         self._operation, self._builder = operation, builder
-        self.layout = builder.layout(operation.input)
+        self.layout = layout or builder.layout(operation.input)
         self.value = builder.value(operation.input, self.layout)
 
     def constant(self, name: str, value: Any) -> str:
@@ -28,6 +33,19 @@ class _Chain:
         name = f"{self._operation.name}/{op_type.lower()}"
         inputs = [self.value, *others]
         self.value = self._builder.node(op_type, inputs, name, **attributes)
+
+    def look_up(self, table: Lookup, part: str = "") -> None:
+        self.node("Div", self.constant(f"{part}step", np.float32(table.step)))
+        self.node("Sub", self.constant(f"{part}first", np.float32(table.first)))
+        self.node("Cast", to=TensorProto.INT64)
+        index = self.value
+        levels = np.array(table.levels, np.float32)
+        self.value = self.constant(f"{part}levels", levels)
+        self.node("Gather", index, axis=0)
+
+    def quantize(self, grid: FixedPoint, part: str) -> None:
+        operation = replace(self._operation, name=f"{self._operation.name}/{part}")
+        self.value = self._builder.quantize(self.value, grid, operation, ())
 
     def finish(self) -> None:
         self._builder.define(self._operation.output, self.value, self.layout)
@@ -88,12 +106,23 @@ def _step_function(operation: Operation, builder: Builder) -> None:
 
 @handles("lookup")
 def _lookup(operation: Operation, builder: Builder) -> None:
-    function: Lookup = operation.attributes["function"]
     chain = _Chain(operation, builder)
-    chain.node("Div", chain.constant("step", np.float32(function.step)))
-    chain.node("Sub", chain.constant("first", np.float32(function.first)))
-    chain.node("Cast", to=TensorProto.INT64)
-    index = chain.value
-    chain.value = chain.constant("levels", np.array(function.levels, np.float32))
-    chain.node("Gather", index, axis=0)
+    chain.look_up(operation.attributes["function"])
+    chain.finish()
+
+
+@handles("table_softmax")
+def _table_softmax(operation: Operation, builder: Builder) -> None:
+    function: TableSoftmax = operation.attributes["function"]
+    chain = _Chain(operation, builder, CHANNELS_LAST)
+    x = chain.value
+    chain.node("ReduceMax", axes=[-1], keepdims=1)
+    chain.node("Sub", x)
+    chain.quantize(function.difference, "difference")
+    chain.look_up(function.exp_table, "exp/")
+    powers = chain.value
+    chain.node("ReduceSum", chain.constant("axis", np.array([-1], np.int64)))
+    chain.quantize(function.sum, "sum")
+    chain.look_up(function.inverse_table, "inverse/")
+    chain.node("Mul", powers)
     chain.finish()

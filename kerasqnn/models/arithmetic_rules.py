@@ -72,11 +72,11 @@ def _quantize(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Out
         low = np.maximum(low, quantizer._forward(np, given.grid.low + 0.0 * low))
         high = np.minimum(high, quantizer._forward(np, given.grid.high + 0.0 * high))
     step = float(np.min(quantizer.step))
-    faithful = _rounds_exactly(quantizer, given.grid)
+    faithful = rounds_exactly(quantizer, given.grid)
     return derive(inputs, Grid(step, low, high), faithful=faithful), None
 
 
-def _rounds_exactly(quantizer: UniformQuantizer, grid: Grid | None) -> bool:
+def rounds_exactly(quantizer: UniformQuantizer, grid: Grid | None) -> bool:
     """Whether float32 holds what a quantizer adds before it rounds or wraps."""
     if grid is None or not isinstance(quantizer, FixedPoint):
         return True
@@ -113,7 +113,8 @@ def _no_input_grid(operation: Operation, inputs: list[Facts]) -> Outcome:
     return derive(inputs, None, loses=loses, operation=operation), None
 
 
-def _too_wide(operation: Operation, bits: int) -> str:
+def too_wide(operation: Operation, bits: int) -> str:
+    """Say what a sum of so many bits loses, and a way out; nothing if it fits."""
     if bits <= FLOAT32_BITS:
         return ""
     bare = [n for n, w in operation.weights.items() if w.quantizer is None]
@@ -142,7 +143,7 @@ def _weighted_sum(
         low, high, reach = low + bias, high + bias, reach + np.abs(bias)
         step = min(step, 2.0 ** exponent_of_lsb(bias)) if np.any(bias) else step
     width = bits_needed(reach, step)
-    loses = _too_wide(operation, width)
+    loses = too_wide(operation, width)
     out = derive(inputs, Grid(step, low, high), loses=loses, operation=operation)
     return out, width
 
@@ -237,7 +238,7 @@ def _average(
         return derive(inputs, None, loses=loses, operation=operation), None
     width = bits_needed(grid.magnitude * count, grid.step)
     averaged = Grid(grid.step / count, grid.low, grid.high)
-    loses = _too_wide(operation, width)
+    loses = too_wide(operation, width)
     return derive(inputs, averaged, loses=loses, operation=operation), width
 
 
@@ -259,7 +260,7 @@ def _merge(operation: Operation, inputs: list[Facts], tensors: list[Tensor]) -> 
             width = max(width, bits_needed(total.magnitude, total.step))
     if operation.kind in ("maximum", "minimum"):
         return derive(inputs, total), None
-    loses = _too_wide(operation, width)
+    loses = too_wide(operation, width)
     return derive(inputs, total, loses=loses, operation=operation), width
 
 

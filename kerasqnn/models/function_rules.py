@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..quantizers.functions import ClippedLinear, Lookup, StepFunction
-from .arithmetic_rules import Outcome, derive, rule
+from ..quantizers.quantized_softmax import TableSoftmax
+from .arithmetic_rules import Outcome, derive, rounds_exactly, rule, too_wide
 from .graph import Operation, Tensor
 from .grids import FLOAT32_BITS, Facts, Grid, bits_needed, exponent_of_lsb
 
@@ -82,10 +83,49 @@ def _lookup(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outco
     function: Lookup = operation.attributes["function"]
     levels, (given,) = np.array(function.levels), inputs
     if given.grid is not None:
-        ends = [given.grid.low.min(), given.grid.high.max()]
-        first, last = (round(end / function.step) - function.first for end in ends)
-        levels = levels[first : last + 1]
+        levels = _between(function, given.grid.low.min(), given.grid.high.max())
     return derive(inputs, _grid_of(levels)), None
+
+
+@rule("table_softmax")
+def _table_softmax(
+    operation: Operation, inputs: list[Facts], tensors: list[Tensor]
+) -> Outcome:
+    function: TableSoftmax = operation.attributes["function"]
+    table, count = function.exp_table, tensors[0].shape[-1]
+    powers = _grid_of(_between(table, 0.0, float(function.difference.max)))
+    if powers is None or count is None:
+        return derive(inputs, None), None
+    # The largest input's exponential is among them, so that no sum is smaller.
+    ends = np.array([powers.high, count * powers.high])
+    sums = function.sum._forward(np, ends)
+    inverses = _grid_of(_between(function.inverse_table, *sums))
+    width = bits_needed(count * powers.magnitude, powers.step)
+    if inverses is None:
+        return derive(inputs, None), width
+    out = Grid(
+        powers.step * inverses.step,
+        powers.low * inverses.low,
+        powers.high * inverses.high,
+    )
+    faithful = out.bits <= FLOAT32_BITS
+    given = inputs[0].grid
+    if given is not None:
+        reach = np.asarray(given.high.max() - given.low.min())
+        distances = Grid(given.step, np.zeros(()), reach)
+        faithful &= distances.bits <= FLOAT32_BITS
+        faithful &= rounds_exactly(function.difference, distances)
+    loses = too_wide(operation, width)
+    return (
+        derive(inputs, out, loses=loses, operation=operation, faithful=faithful),
+        width,
+    )
+
+
+def _between(table: Lookup, low: float, high: float) -> np.ndarray:
+    """The levels of a table for inputs between two of its grid."""
+    first, last = (round(float(v) / table.step) - table.first for v in (low, high))
+    return np.array(table.levels[first : last + 1])
 
 
 def _grid_of(levels: np.ndarray) -> Grid | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -9,9 +10,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedModelError
+from ..quantizers.functions import Lookup
 from .graph import Operation
 from .integer_operations import step
-from .integers import BITS, Integers, aligned, check_bits, from_float32
+from .integers import (
+    BITS,
+    Integers,
+    aligned,
+    check_bits,
+    from_float32,
+    quantize,
+    signed_bits,
+)
 
 
 def _constant(value: float, like: int, layer: str) -> Integers:
@@ -78,3 +88,44 @@ def _step_function(operation: Operation, x: Integers) -> tuple[Integers, None]:
     low, high = np.asarray(codes.min()), np.asarray(codes.max())
     found = np.searchsorted(edges, x.codes, side="right")
     return Integers(codes[found], exponent, low, high), None
+
+
+def _looked_up(x: Integers, table: Lookup, layer: str) -> Integers:
+    """Return the levels of numbers on a table's grid."""
+    codes, exponent = from_float32(np.asarray(table.levels, np.float32), layer)
+    x = x.at(round(math.log2(table.step)), layer)
+    first, last = int(x.low.min()) - table.first, int(x.high.max()) - table.first
+    reached = codes[first : last + 1]
+    low, high = np.asarray(reached.min()), np.asarray(reached.max())
+    return Integers(codes[x.codes - table.first], exponent, low, high)
+
+
+@step("lookup")
+def _lookup(operation: Operation, x: Integers) -> tuple[Integers, None]:
+    return _looked_up(x, operation.attributes["function"], operation.layer), None
+
+
+@step("table_softmax")
+def _table_softmax(operation: Operation, x: Integers) -> tuple[Integers, int]:
+    function, layer = operation.attributes["function"], operation.layer
+    reach = np.asarray(x.high.max() - x.low.min())
+    largest = x.codes.max(axis=-1, keepdims=True)
+    distances = Integers(largest - x.codes, x.exponent, np.zeros_like(reach), reach)
+    distances = quantize(distances, function.difference, layer)
+    powers = _looked_up(distances, function.exp_table, layer)
+    highest = powers.high * x.codes.shape[-1]
+    check_bits(int(highest), layer)
+    # The exponential of no distance is among them, so that no sum is smaller.
+    sums = Integers(
+        powers.codes.sum(axis=-1, keepdims=True), powers.exponent, powers.high, highest
+    )
+    inverses = _looked_up(
+        quantize(sums, function.sum, layer), function.inverse_table, layer
+    )
+    y = Integers(
+        powers.codes * inverses.codes,
+        powers.exponent + inverses.exponent,
+        powers.low * inverses.low,
+        powers.high * inverses.high,
+    )
+    return y, signed_bits(0, highest)

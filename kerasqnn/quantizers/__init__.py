@@ -14,6 +14,9 @@ from .fixed_point import FixedPoint as FixedPoint
 from .fixed_point import QuantizedLinear as QuantizedLinear
 from .fixed_point import QuantizedReLU as QuantizedReLU
 from .gradual import Gradual as Gradual
+from .heterogeneous_fixed_point import (
+    HeterogeneousFixedPoint as HeterogeneousFixedPoint,
+)
 from .learned_bits import LearnedBits as LearnedBits
 from .learned_step_size import PACT as PACT
 from .learned_step_size import LearnedStepSize as LearnedStepSize
@@ -44,6 +47,7 @@ from .quantized_functions import QuantizedFunction as QuantizedFunction
 from .quantized_functions import QuantizedHardSwish as QuantizedHardSwish
 from .quantized_functions import QuantizedSigmoid as QuantizedSigmoid
 from .quantized_functions import QuantizedTanh as QuantizedTanh
+from .quantized_softmax import QuantizedSoftmax as QuantizedSoftmax
 from .quantized_weight import QuantizedWeight as QuantizedWeight
 from .quantizer import Quantizer as Quantizer
 from .quantizer import UniformQuantizer as UniformQuantizer

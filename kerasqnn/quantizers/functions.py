@@ -1,4 +1,4 @@
-"""Elementwise functions in front of, or behind, the grid of an activation."""
+"""Functions in front of, or behind, the grid of an activation."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from .._values import ValueObject
 from .quantizer import all_powers_of_two, constant, opaque, with_gradient
 
 # The kinds of operations in a graph that compute a `Function` exactly as it is here.
-FUNCTIONS = ("clipped_linear", "leaky_relu", "hard_swish", "step_function", "lookup")
+FUNCTIONS = (
+    "clipped_linear", "leaky_relu", "hard_swish", "step_function", "lookup",
+    "table_softmax",
+)  # fmt: skip
 
 
 class Function(ValueObject):
-    """An elementwise function with one float32 formula for numpy and `keras.ops`.
+    """A function with one float32 formula for numpy and `keras.ops`.
 
     What a quantizer of activations does besides rounding is said in functions, so that
     reading, export and hardware meet few kinds of them: a quantizer's `stages()` are
-    functions and grids one after another.
+    functions and grids one after another. All are elementwise but softmax.
 
     Attributes:
         kind: The kind of the operation that it becomes in a `Graph`.

@@ -17,10 +17,12 @@ from .auto_fixed_point import AutoFixedPoint, AutoLinear
 from .binary import Binary, Heaviside, Ternary
 from .fixed_point import FixedPoint, QuantizedLinear, QuantizedReLU
 from .gradual import Gradual
+from .heterogeneous_fixed_point import HeterogeneousFixedPoint
 from .learned_bits import LearnedBits
 from .learned_step_size import PACT, LearnedStepSize
 from .power_of_two import PowerOfTwo, PowerOfTwoReLU
 from .quantized_functions import QuantizedHardSwish, QuantizedSigmoid, QuantizedTanh
+from .quantized_softmax import QuantizedSoftmax
 from .quantizer import Quantizer
 from .rectifiers import QuantizedLeakyReLU, QuantizedSigmoidReLU
 from .stateful import StatefulQuantizer
@@ -31,12 +33,14 @@ AnyQuantizer = Quantizer | StatefulQuantizer
 
 _FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "FixedPoint": FixedPoint,
+    "HeterogeneousFixedPoint": HeterogeneousFixedPoint,
     "QuantizedReLU": QuantizedReLU,
     "QuantizedLeakyReLU": QuantizedLeakyReLU,
     "QuantizedSigmoidReLU": QuantizedSigmoidReLU,
     "QuantizedTanh": QuantizedTanh,
     "QuantizedSigmoid": QuantizedSigmoid,
     "QuantizedHardSwish": QuantizedHardSwish,
+    "QuantizedSoftmax": QuantizedSoftmax,
     "TableFunction": TableFunction,
     "PowerOfTwo": PowerOfTwo,
     "PowerOfTwoReLU": PowerOfTwoReLU,

@@ -96,20 +96,14 @@ class TableFunction(QuantizedFunction):
     def __init__(self, function: str, *, input: Any, output: Any) -> None:
         if function not in _FUNCTIONS:
             raise ValueError(unknown_name("`function`", function, _FUNCTIONS))
-        grid, values = _grid("input", input), _grid("output", output)
-        plain = grid.alpha == 1.0 and not grid.step.ndim and grid.is_power_of_two
-        if grid.bits > _MAX_BITS or not plain:
-            raise ValueError(
-                f"`input` must have at most {_MAX_BITS} bits, one power-of-two step "
-                f"and no `alpha`. Received: input={grid!r}"
-            )
+        grid, values = table_grid("input", input), _grid("output", output)
         if values.step.ndim:
             raise ValueError(
                 f"`output` must have one step. Received: output={values!r}"
             )
         self._set(bits=values.bits, function=function, input=grid, output=values)
         step, first = float(grid.step), grid.code_min
-        table, slopes = _evaluated(function, step, first, grid.code_max)
+        table, slopes = evaluated(function, step, first, grid.code_max)
         self._set(
             _table=Lookup(step, first, values.quantize(table).tolist()),
             _derivatives=Lookup(step, first, slopes.tolist()),
@@ -139,7 +133,7 @@ class TableFunction(QuantizedFunction):
 
 
 @cache
-def _evaluated(
+def evaluated(
     function: str, step: float, first: int, last: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a function and its derivative of the numbers of a grid, in float32."""
@@ -148,6 +142,18 @@ def _evaluated(
         f, derivative = ([float(g(x)) for x in inputs] for g in _FUNCTIONS[function])
     with np.errstate(over="ignore"):
         return np.array(f, np.float32), np.array(derivative, np.float32)
+
+
+def table_grid(name: str, identifier: Any, bits: int = _MAX_BITS) -> FixedPoint:
+    """Return the grid of a table's inputs, or raise naming the argument."""
+    grid = _grid(name, identifier)
+    plain = grid.alpha == 1.0 and not grid.step.ndim and grid.is_power_of_two
+    if grid.bits > bits or not plain:
+        raise ValueError(
+            f"`{name}` must have at most {bits} bits, one power-of-two step and no "
+            f"`alpha`. Received: {name}={grid!r}"
+        )
+    return grid
 
 
 def _grid(name: str, identifier: Any) -> FixedPoint:

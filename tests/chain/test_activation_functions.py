@@ -53,6 +53,8 @@ EXACT = [
     "quantized_po2(4)",
     "TableFunction('tanh', input='FixedPoint(8,2)', output='FixedPoint(6)')",
     "TableFunction('elu', input='FixedPoint(5,1)', output='FixedPoint(6,2)')",
+    "QuantizedSoftmax(8)",
+    "QuantizedSoftmax(5, difference='FixedPoint(4,3)', sum='FixedPoint(5,2)')",
     "relu6",
     "hard_tanh",
 ]  # fmt: skip

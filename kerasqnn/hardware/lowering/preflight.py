@@ -151,6 +151,16 @@ def _unknown(operation: Operation, model: HardwareModel, io_type: str) -> str | 
     )
 
 
+@_checks("table_softmax")
+def _table_softmax(
+    operation: Operation, model: HardwareModel, io_type: str
+) -> str | None:
+    return (
+        "a softmax from tables has no bit-exact hardware. Take it off the layer, and "
+        "apply its `quantize` to what the chip returns."
+    )
+
+
 @_checks("quantize")
 def _quantize(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
     quantizer = operation.attributes["quantizer"]
