@@ -17,7 +17,6 @@ from .auto_fixed_point import AutoFixedPoint, AutoLinear
 from .binary import Binary, Heaviside, Ternary
 from .fixed_point import FixedPoint, QuantizedLinear, QuantizedReLU
 from .gradual import Gradual
-from .heterogeneous_fixed_point import HeterogeneousFixedPoint
 from .learned_bits import LearnedBits
 from .learned_step_size import PACT, LearnedStepSize
 from .power_of_two import PowerOfTwo, PowerOfTwoReLU
@@ -33,7 +32,6 @@ AnyQuantizer = Quantizer | StatefulQuantizer
 
 _FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "FixedPoint": FixedPoint,
-    "HeterogeneousFixedPoint": HeterogeneousFixedPoint,
     "QuantizedReLU": QuantizedReLU,
     "QuantizedLeakyReLU": QuantizedLeakyReLU,
     "QuantizedSigmoidReLU": QuantizedSigmoidReLU,
