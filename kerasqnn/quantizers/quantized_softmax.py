@@ -98,6 +98,13 @@ class QuantizedSoftmax(QuantizedFunction):
 
     Gradient: that of the softmax without any rounding.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("QuantizedSoftmax(4)")
+
     Args:
         bits: Bit width of the result, 1 to 24; its largest value is `1 - 2^-bits`.
         difference: Grid of the distances: a `FixedPoint` or a string, as all of them.
