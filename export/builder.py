@@ -9,7 +9,14 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..errors import UnsupportedModelError
 from ..models import Arithmetic, Graph, Operation, Parameter, Tensor
-from ..quantizers import Binary, FixedPoint, QuantizedReLU, Ternary, UniformQuantizer
+from ..quantizers import (
+    Affine,
+    Binary,
+    FixedPoint,
+    QuantizedReLU,
+    Ternary,
+    UniformQuantizer,
+)
 from .functions import DOMAIN
 
 CHANNELS_LAST, CHANNELS_FIRST = "channels_last", "channels_first"
@@ -135,6 +142,8 @@ class Builder:
         if isinstance(quantizer, Ternary):
             threshold = along_channels(np.asarray(quantizer.threshold, np.float32))
             return self._ternary(value, threshold, step, name)
+        if isinstance(quantizer, Affine):
+            return self._quant(value, step, quantizer, "ROUND", name)
         if not isinstance(quantizer, FixedPoint):
             raise UnsupportedModelError(
                 f"Layer {operation.layer!r}: QONNX has no operator for {quantizer!r}.",
@@ -175,11 +184,13 @@ class Builder:
         rounding: str,
         name: str,
     ) -> str:
-        narrow = quantizer.signed and quantizer.code_min == -quantizer.code_max
+        zero_point = quantizer.zero_point if isinstance(quantizer, Affine) else 0
+        signed = quantizer.signed and not isinstance(quantizer, Affine)
+        narrow = signed and quantizer.code_min == -quantizer.code_max
         inputs = [
             value,
             self.initializer(f"{name}/scale", step),
-            self.initializer(f"{name}/zeropt", np.float32(0)),
+            self.initializer(f"{name}/zeropt", np.float32(zero_point)),
             self.initializer(f"{name}/bitwidth", np.float32(quantizer.bits)),
         ]
         return self.node(
@@ -187,7 +198,7 @@ class Builder:
             inputs,
             name,
             domain=DOMAIN,
-            signed=int(quantizer.signed),
+            signed=int(signed),
             narrow=int(narrow),
             rounding_mode=rounding,
         )

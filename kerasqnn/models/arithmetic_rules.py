@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..quantizers import FixedPoint, UniformQuantizer
+from ..quantizers import Affine, FixedPoint, UniformQuantizer
 from .graph import Operation, Tensor
 from .grids import FLOAT32_BITS, Facts, Grid, bits_needed, exponent_of_lsb
 
@@ -78,6 +78,11 @@ def _quantize(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Out
 
 def rounds_exactly(quantizer: UniformQuantizer, grid: Grid | None) -> bool:
     """Whether float32 holds what a quantizer adds before it rounds or wraps."""
+    if grid is not None and isinstance(quantizer, Affine):
+        reach = max(-quantizer.code_min, quantizer.code_max) + 1
+        magnitude = np.minimum(grid.magnitude, reach * quantizer.scale)
+        magnitude = magnitude + abs(quantizer.zero_point) * quantizer.scale
+        return bits_needed(magnitude, min(grid.step, quantizer.scale)) <= FLOAT32_BITS
     if grid is None or not isinstance(quantizer, FixedPoint):
         return True
     step = quantizer.grid_step.astype(np.float64)

@@ -1,5 +1,6 @@
 """Quantizers: what maps real tensors onto the numbers that hardware holds."""
 
+from .affine import Affine as Affine
 from .auto_binary import AutoBinary as AutoBinary
 from .auto_binary import AutoTernary as AutoTernary
 from .auto_fixed_point import AutoFixedPoint as AutoFixedPoint
@@ -17,6 +18,7 @@ from .gradual import Gradual as Gradual
 from .learned_bits import LearnedBits as LearnedBits
 from .learned_step_size import PACT as PACT
 from .learned_step_size import LearnedStepSize as LearnedStepSize
+from .lsq_plus import LSQPlus as LSQPlus
 from .parsing import copy as copy
 from .parsing import deserialize as deserialize
 from .parsing import get as get

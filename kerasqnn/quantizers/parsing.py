@@ -12,6 +12,7 @@ import numpy as np
 from .._values import parse_call
 from ..errors import unknown_name
 from . import qkeras_activations, qkeras_names, qkeras_signs
+from .affine import Affine
 from .auto_binary import AutoBinary, AutoTernary
 from .auto_fixed_point import AutoFixedPoint, AutoLinear
 from .binary import Binary, Heaviside, Ternary
@@ -19,6 +20,7 @@ from .fixed_point import FixedPoint, QuantizedLinear, QuantizedReLU
 from .gradual import Gradual
 from .learned_bits import LearnedBits
 from .learned_step_size import PACT, LearnedStepSize
+from .lsq_plus import LSQPlus
 from .power_of_two import PowerOfTwo, PowerOfTwoReLU
 from .quantized_functions import QuantizedHardSwish, QuantizedSigmoid, QuantizedTanh
 from .quantized_softmax import QuantizedSoftmax
@@ -55,6 +57,8 @@ _FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "StochasticTernary": StochasticTernary,
     "LearnedStepSize": LearnedStepSize,
     "PACT": PACT,
+    "LSQPlus": LSQPlus,
+    "Affine": Affine,
     "LearnedBits": LearnedBits,
     "Gradual": Gradual,
     "quantized_bits": qkeras_names.quantized_bits,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from .affine import Affine
 from .exact_grids import grid_of_values
 from .parsing import AnyQuantizer
 from .quantizer import UniformQuantizer
@@ -23,7 +24,7 @@ class QuantizedWeight:
             the values.
         scale: The step, float32, `()` or `(channels,)` along the last axis; None where
             `codes` is.
-        zero_point: 0 in every grid of kerasqnn, int64, with the shape of `scale`.
+        zero_point: 0 in every grid but `Affine`, int64, with the shape of `scale`.
         bits: Bits of a code, sign included, int64, `()`; or None.
         grid: The grid, a `UniformQuantizer`, or None.
     """
@@ -57,7 +58,7 @@ class QuantizedWeight:
         if self.grid is None:
             return None
         codes = self.values.astype(np.float64) / self.grid.step.astype(np.float64)
-        return np.rint(codes).astype(np.int64)
+        return np.rint(codes).astype(np.int64) + _zero_point(self.grid)
 
     @property
     def scale(self) -> np.ndarray | None:  # noqa: D102
@@ -65,7 +66,9 @@ class QuantizedWeight:
 
     @property
     def zero_point(self) -> np.ndarray | None:  # noqa: D102
-        return None if self.grid is None else np.zeros(self.grid.step.shape, np.int64)
+        if self.grid is None:
+            return None
+        return np.full(self.grid.step.shape, _zero_point(self.grid), np.int64)
 
     @property
     def bits(self) -> np.ndarray | None:  # noqa: D102
@@ -73,3 +76,7 @@ class QuantizedWeight:
 
     def __repr__(self) -> str:
         return f"<QuantizedWeight: shape {self.values.shape}, grid {self.grid!r}>"
+
+
+def _zero_point(grid: UniformQuantizer) -> int:
+    return grid.zero_point if isinstance(grid, Affine) else 0

@@ -63,6 +63,14 @@ CASES = {
             layers.QuantActivation, {"activation": _QUANTIZER}, (3, 4), _STEP
         )
     },
+    "LearnedOffset": {
+        "learned": Case(
+            layers.QuantActivation,
+            {"activation": "LSQPlus(4, start='three_sigma', power_of_two=True)"},
+            (3, 4),
+            ["step_change", "offset_change", "step_start", "offset_start"],
+        )
+    },
     "LearnedInput": {
         "learned": Case(
             layers.QuantInput, {"quantizer": "PACT(4, alpha=1.0)"}, (3, 4), ["alpha"]

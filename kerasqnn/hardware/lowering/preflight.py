@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...models import Operation
 from ...models.grids import FLOAT32_BITS, FLOAT64_BITS
-from ...quantizers import Binary, FixedPoint, Ternary
+from ...quantizers import Affine, Binary, FixedPoint, Ternary
 from .hardware_model import HardwareModel
 from .types import ROUNDING
 
@@ -137,7 +137,15 @@ def _input(operation: Operation, model: HardwareModel, io_type: str) -> str | No
             "inputs must have a fixed shape of one axis or (height, width, channels). "
             f"Received: {shape}"
         )
-    return None
+    quantizer = model.input_quantizers.get(operation.output)
+    return _zero_point(quantizer) if isinstance(quantizer, Affine) else None
+
+
+def _zero_point(quantizer: Affine) -> str:
+    return (
+        "hls4ml ignores zero points. Use FixedPoint, LearnedStepSize or PACT. "
+        f"Received: {quantizer!r}"
+    )
 
 
 def _unknown(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
@@ -166,6 +174,8 @@ def _quantize(operation: Operation, model: HardwareModel, io_type: str) -> str |
     quantizer = operation.attributes["quantizer"]
     if isinstance(quantizer, (Binary, Ternary)):
         return None
+    if isinstance(quantizer, Affine):
+        return _zero_point(quantizer)
     if not isinstance(quantizer, FixedPoint):
         return f"{type(quantizer).__name__} has no hardware. Use FixedPoint."
     if quantizer.rounding not in ROUNDING:
