@@ -16,7 +16,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 TYPECHECK := build/typecheck
 SOURCES := kerasqnn layers export
-LINTED := $(wildcard $(SOURCES) tests examples benchmarks)
+LINTED := $(wildcard $(SOURCES) tests examples benchmarks docs)
 BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 # Quiet TensorFlow start-up lines, and plots without a display.

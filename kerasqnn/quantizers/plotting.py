@@ -32,13 +32,13 @@ def plot_quantizer(
     Solid: the value `y(x)` of inference. Dashed: `dy/dx` as the Keras backend computes
     it in training, of `sum(y)`, scale and other variables held. Dots: the values in
     training, where these are others (drawn, or not yet fully quantized). Dotted lines
-    across: where the value stops changing.
+    across: from where on the value never changes again (with one channel).
 
     The quantizer gets 2001 numbers from `low` to `high` in one call, as one channel;
     one whose scale follows from the values has the scale of these. A quantizer with
-    one scale a channel has one line a channel. Nothing in it changes: one with
-    variables is copied, one not yet built is built for these numbers and stands where
-    training starts.
+    one scale a channel has one line a channel, and a softmax is that of `x` and 0.
+    Nothing in it changes: one with variables is copied, one not yet built is built for
+    these numbers and stands where training starts.
 
     Args:
         quantizer: A quantizer, or anything that `kerasqnn.quantizers.get` takes.
@@ -76,9 +76,10 @@ def plot_quantizer(
     shown = detached(resolved)
     low, high = _range(shown, low, high)
     x = np.linspace(low, high, _SAMPLES, dtype=np.float32)
-    drawn = values(shown, x), *values_and_gradient(shown, x)
+    inferred, (trained, gradient) = values(shown, x), values_and_gradient(shown, x)
+    borders = [] if inferred.shape[1] > 1 else _saturation(shown, x, inferred[:, 0])
     ax = _new_axes() if ax is None else ax
-    _draw(ax, x, *drawn)
+    _draw(ax, x, inferred, trained, gradient, borders)
     title = quantizer if isinstance(quantizer, str) else type(resolved).__name__
     ax.set(title=title, xlabel="x", xlim=(low, high))
     ax.legend(fontsize="small", framealpha=0.85, edgecolor="none")
@@ -107,7 +108,7 @@ def _range(
 
 def _is_number(value: Any) -> bool:
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return number and bool(abs(value) <= np.finfo(np.float32).max)
+    return number and abs(float(value)) <= float(np.finfo(np.float32).max)
 
 
 def _half_width(quantizer: AnyQuantizer) -> float:
@@ -125,15 +126,20 @@ def _half_width(quantizer: AnyQuantizer) -> float:
     return _ROOM * max(float(_PROBES[last_change]), largest)
 
 
-def _saturation(x: np.ndarray, y: np.ndarray) -> list[float]:
-    """Return where the ends of the line begin that are longer than any other step."""
-    changes = np.flatnonzero(np.diff(y)) + 1
-    if not changes.size:
-        return []
-    lengths = np.diff([0, *changes, len(y)])
-    longest = max(lengths[1:-1], default=0) + 1
-    ends = {int(changes[i]) for i in (0, -1) if lengths[i] > longest}
-    return [float(x[i - 1] + x[i]) / 2 for i in sorted(ends)]
+def _saturation(quantizer: AnyQuantizer, x: np.ndarray, y: np.ndarray) -> list[float]:
+    """Return behind which steps of the line the value never changes again."""
+    changes = np.flatnonzero(np.diff(y))
+    if scale_follows_values(quantizer):
+        grid = quantizer.fixed(x[:, None])
+        if grid is None:
+            return []
+        quantizer = grid
+    found = set()
+    for sign, end in ((-1, 0), (1, -1)):
+        further = sign * _PROBES[_PROBES > abs(x[end])]
+        if changes.size and np.all(values(quantizer, further) == y[end]):
+            found.add(changes[end])
+    return [float(x[i] + x[i + 1]) / 2 for i in found]
 
 
 # -- the drawing -----------------------------------------------------------------------
@@ -145,14 +151,14 @@ def _draw(
     inferred: np.ndarray,
     trained: np.ndarray,
     gradient: np.ndarray,
+    borders: list[float],
 ) -> None:
     """Draw arrays with one column a line; a label stands for all of its columns."""
     unlabelled = ["_"] * (inferred.shape[1] - 1)
     for line in (ax.axhline, ax.axvline):
         line(0.0, color="0.8", lw=0.8, zorder=0)
-    if not unlabelled:
-        for border in _saturation(x, inferred[:, 0]):
-            ax.axvline(border, color="0.55", lw=0.9, ls=":", zorder=1)
+    for border in borders:
+        ax.axvline(border, color="0.55", lw=0.9, ls=":", zorder=1)
     if not np.array_equal(trained, inferred):
         ax.plot(
             x[::_EVERY],

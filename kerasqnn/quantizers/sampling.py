@@ -12,6 +12,7 @@ from keras import ops
 from .auto_scale import AutoScale
 from .gradual import Gradual
 from .parsing import AnyQuantizer, copy
+from .quantized_softmax import QuantizedSoftmax
 from .quantizer import Quantizer
 from .stateful import StatefulQuantizer
 
@@ -88,6 +89,8 @@ def _channels(quantizer: AnyQuantizer) -> tuple[int, ...]:
 
 def _function(quantizer: AnyQuantizer, training: bool) -> Callable[[Any], Any]:
     """Return the quantizer as a function of a tensor that changes no variable."""
+    if isinstance(quantizer, QuantizedSoftmax):  # the first of the two outputs
+        return lambda x: quantizer(_with_zeros(x))[..., :1]
     if isinstance(quantizer, Quantizer):
         return quantizer
     state = [
@@ -98,6 +101,10 @@ def _function(quantizer: AnyQuantizer, training: bool) -> Callable[[Any], Any]:
         )
     ]
     return lambda x: quantizer.stateless_call(*state, x, training=training)[0]
+
+
+def _with_zeros(x: Any) -> Any:
+    return ops.concatenate([x, ops.zeros_like(x)], axis=-1)
 
 
 def _sample(quantizer: AnyQuantizer, x: np.ndarray) -> Any:
