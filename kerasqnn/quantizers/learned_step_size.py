@@ -14,7 +14,14 @@ from .calibration import with_step
 from .fixed_point import FixedPoint
 from .quantizer import check_int, opaque
 from .reductions import nearest_power_of_two
-from .stateful import StatefulQuantizer, read, sum_to, widened, with_gradients
+from .stateful import (
+    StatefulQuantizer,
+    read,
+    sum_to,
+    warn_of_no_start,
+    widened,
+    with_gradients,
+)
 
 _SMALLEST, _LARGEST = 2.0**-40, 2.0**40
 
@@ -89,7 +96,9 @@ class LearnedStepSize(_LearnedGrid):
     these elements (in one sample, for an activation).
 
     The first batch of training sets the step to `2 * mean(|x|) / sqrt(code_max)`; until
-    then it is that of `FixedPoint(bits, 0)`. It is kept as `start`, which this batch
+    then it is that of `FixedPoint(bits, 0)`, of weights too, whose values may be loaded
+    after the layer is built. Reading such a grid, as `fixed()`, export and `deploy` do,
+    gives a `QuantizationWarning`. The step is kept as `start`, which this batch
     sets, and `change`, which the optimizer trains: `step = start + change`.
 
     Plot:
@@ -174,6 +183,13 @@ class LearnedStepSize(_LearnedGrid):
         axes = tuple(range(len(x.shape) - int(self.per_channel)))
         mean = ops.mean(ops.abs(ops.stop_gradient(x)), axis=axes)
         return ops.cast(2.0 * mean / float(np.sqrt(self.code_max)), "float32")
+
+    def fixed(self, values: Any = None) -> FixedPoint:
+        """Return the grid with the step as it is now."""
+        grid = super().fixed(values)
+        if not np.any(ops.convert_to_numpy(self.start) > 0):
+            warn_of_no_start(self)
+        return grid
 
     def _state(self) -> dict[str, Any]:
         return {"start": self.start, "change": self.change}

@@ -12,7 +12,13 @@ from ..errors import unknown_name
 from .affine import LARGEST_ZERO_POINT, Affine, affine
 from .quantizer import check_int
 from .reductions import nearest_power_of_two
-from .stateful import StatefulQuantizer, read, widened, with_gradients
+from .stateful import (
+    StatefulQuantizer,
+    read,
+    warn_of_no_start,
+    widened,
+    with_gradients,
+)
 
 STARTS = ("min_max", "three_sigma")
 _SMALLEST, _LARGEST = 2.0**-40, 2.0**40
@@ -44,7 +50,8 @@ class LSQPlus(StatefulQuantizer):
 
     The first batch of training sets both from the range of its values:
     `step = (high - low) / top`, `offset = low`. Until then the grid is that of
-    `FixedPoint(bits, 0)`. Each is kept as a start, which this batch sets, and a change,
+    `FixedPoint(bits, 0)`; reading it, as `fixed()`, export and `deploy` do, gives a
+    `QuantizationWarning`. Each is kept as a start, which this batch sets, and a change,
     which the optimizer trains.
 
     Args:
@@ -173,6 +180,8 @@ class LSQPlus(StatefulQuantizer):
             np.asarray(ops.convert_to_numpy(getattr(self, name)), np.float32)
             for name in names
         )
+        if not start > 0:
+            warn_of_no_start(self)
         step = np.asarray(self._step(np, start, change), np.float32)
         zero_point = _zero_point(np, step, first + moved)
         return Affine(self.bits, float(step), int(zero_point))

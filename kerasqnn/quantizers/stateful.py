@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..errors import QuantizationWarning
 from .quantizer import UniformQuantizer
 
 
@@ -71,6 +73,17 @@ class StatefulQuantizer(keras.layers.Layer):
         common = keras.layers.Layer.get_config(self)
         arguments = (f"{k}={v!r}" for k, v in config.items() if k not in common)
         return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+def warn_of_no_start(quantizer: StatefulQuantizer) -> None:
+    """Warn that a grid follows from no data, which serves only by chance."""
+    warnings.warn(
+        f"Quantizer {quantizer.name!r} has seen no values in training but zeros, so "
+        "that its grid is that of FixedPoint(bits, 0), whatever the values are. Train "
+        f"for a batch first, or use a fixed quantizer: {quantizer!r}",
+        QuantizationWarning,
+        stacklevel=3,
+    )
 
 
 def read(variable: Any) -> Any:

@@ -1,10 +1,15 @@
 """Learned steps: the grid of inference, the gradients of the papers, training."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasqnn import layers
+from kerasqnn.errors import QuantizationWarning
+from kerasqnn.models import read_model
 from kerasqnn.quantizers import PACT, LearnedStepSize, deserialize, get, serialize
 
 from .values import corners, same
@@ -94,6 +99,26 @@ def test_first_batch_sets_the_step(per_channel, signed):
     np.testing.assert_allclose(quantizer.step, expected, rtol=1e-5)
     quantizer(2 * x, training=True)
     np.testing.assert_allclose(quantizer.step, expected, rtol=1e-5)
+
+
+def test_a_grid_from_no_data_is_said():
+    """Before training, of weights and activations; the bits are those of the layer."""
+    layer = layers.QuantDense(
+        2, kernel_quantizer="LearnedStepSize(3)", activation="LearnedStepSize(5)"
+    )
+    model = keras.Sequential([keras.Input((4,)), layer])
+    x = np.random.default_rng(0).normal(0, 4, (9, 4)).astype(np.float32)
+    with pytest.warns(QuantizationWarning, match="FixedPoint.bits, 0.*Train") as said:
+        read_model(model)
+    texts = {str(w.message) for w in said if w.category is QuantizationWarning}
+    assert len(texts) == 2
+    with pytest.warns(QuantizationWarning, match="LearnedStepSize.bits=3"):
+        values = layer.kernel_quantizer.fixed(layer.kernel).quantize(layer.kernel)
+    same(values, np.asarray(layer.kernel_quantizer(layer.kernel)) + 0.0)
+    model(x, training=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", QuantizationWarning)
+        read_model(model)
 
 
 def _gradients(quantizer, x, upstream, variable):
