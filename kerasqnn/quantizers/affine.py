@@ -26,6 +26,13 @@ class Affine(UniformQuantizer):
 
     Gradient: 1 inside the range, 0 outside.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("Affine(3, 0.5, 2)")
+
     Args:
         bits: Bit width, 1 to 16.
         scale: Positive number, the step.

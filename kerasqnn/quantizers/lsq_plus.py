@@ -54,6 +54,13 @@ class LSQPlus(StatefulQuantizer):
     `QuantizationWarning`. Each is kept as a start, which this batch sets, and a change,
     which the optimizer trains.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("LSQPlus(3)")
+
     Args:
         bits: Bit width, 2 to 16.
         start: The range of the first batch: `"min_max"`, or `"three_sigma"` for
