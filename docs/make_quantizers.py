@@ -62,7 +62,7 @@ def draw(name: str, ax: Axes) -> None:
 
 def sheet(names: list[str], path: Path) -> None:
     """Draw the plots of these quantizers into one file."""
-    rows = math.ceil((len(names) + 1) / _COLUMNS)  # one place is the legend's
+    rows = math.ceil(len(names) / _COLUMNS)
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(
             rows, _COLUMNS, figsize=(10.0, 1.95 * rows), layout="constrained"
@@ -77,8 +77,13 @@ def sheet(names: list[str], path: Path) -> None:
             _same_ticks(ax)
         for ax in axes.flat[len(names) :]:
             ax.axis("off")
-        axes.flat[-1].legend(
-            handles.values(), handles, loc="center", frameon=False, markerscale=1.6
+        figure.legend(
+            handles.values(),
+            handles,
+            loc="outside upper center",
+            ncols=len(handles),
+            frameon=False,
+            markerscale=1.6,
         )
         figure.savefig(pixels := BytesIO(), dpi=_DPI)
         plt.close(figure)

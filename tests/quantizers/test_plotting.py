@@ -104,6 +104,7 @@ def _hard_swish(x):
 
 
 GRADIENTS = {
+    "Affine": _between(-1, 2.5),
     "AutoBinary": ONE,
     "AutoFixedPoint": ONE,
     "AutoLinear": ONE,  # the range is that of the numbers
@@ -112,6 +113,7 @@ GRADIENTS = {
     "FixedPoint": ONE,
     "Gradual": ONE,
     "Heaviside": TANH,
+    "LSQPlus": _between(-1, 0.75),
     "LearnedBits": _between(-2, 1.75),
     "LearnedStepSize": _between(-1, 0.75),
     "PACT": lambda x: ((x > 0) & (x < 2)).astype(np.float64),
