@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..models import Operation
-from ..models.evaluation import padding_of
+from ..models.windows import padding_of
 from .builder import CHANNELS_FIRST, Builder
 
 Handler = Callable[[Operation, Builder], None]

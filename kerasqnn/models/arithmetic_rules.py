@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from ..quantizers import Affine, FixedPoint, UniformQuantizer
+from .floating_point import why_floating_point
 from .graph import Operation, Tensor
 from .grids import FLOAT32_BITS, Facts, Grid, bits_needed, exponent_of_lsb
+from .windows import is_padded
 
 # These modes add or subtract a half first.
 _HALF_MODES = ("HALF_UP", "HALF_DOWN")
@@ -53,9 +55,7 @@ def _input(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcom
 
 def no_grid(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcome:
     """Facts of a kind without a rule: it computes in floating point."""
-    what = operation.attributes.get("operation", operation.attributes.get("function"))
-    name = getattr(what, "__name__", type(what).__name__) if what else operation.kind
-    loses = f"layer {operation.layer!r} computes {name} in floating point"
+    loses = f"layer {operation.layer!r} {why_floating_point(operation)}"
     return derive(inputs, None, loses=loses, operation=operation), None
 
 
@@ -232,10 +232,10 @@ def _average(
     grid = inputs[0].grid
     if grid is None:
         return _no_input_grid(operation, inputs)
-    window = operation.attributes.get("pool_size", tensors[0].shape[1:3])
+    size = tensors[0].shape[1:3]
+    window = operation.attributes.get("pool_size", size)
     count = int(np.prod([d or 0 for d in window]))
-    padded = operation.attributes.get("padding", "valid") == "same"
-    if count < 1 or count & (count - 1) or (padded and count > 1):
+    if count < 1 or count & (count - 1) or is_padded(operation, size, window):
         loses = (
             f"layer {operation.layer!r} averages {count} values, and only a power of "
             "two without padding divides exactly; choose such a pool size"
@@ -250,7 +250,7 @@ def _average(
 @rule("add", "subtract", "multiply", "maximum", "minimum")
 def _merge(operation: Operation, inputs: list[Facts], tensors: list[Tensor]) -> Outcome:
     grids = [f.grid for f in inputs]
-    if any(g is None for g in grids) or len({t.shape for t in tensors}) > 1:
+    if any(g is None for g in grids):
         # One rounding of two operands is the same everywhere; of three it is not.
         if operation.kind in ("maximum", "minimum") or len(inputs) == 2:
             return derive(inputs, None), None
@@ -263,6 +263,10 @@ def _merge(operation: Operation, inputs: list[Facts], tensors: list[Tensor]) -> 
         if grid is not None:
             total = COMBINE[operation.kind](total, grid)
             width = max(width, bits_needed(total.magnitude, total.step))
+    if total.low.ndim:  # bounds of one channel, where it is broadcast
+        channels = (max(t.shape[-1] or 1 for t in tensors),)
+        low, high = (np.broadcast_to(b, channels) for b in (total.low, total.high))
+        total = Grid(total.step, low, high)
     if operation.kind in ("maximum", "minimum"):
         return derive(inputs, total), None
     loses = too_wide(operation, width)

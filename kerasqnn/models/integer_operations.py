@@ -17,6 +17,7 @@ from .integers import (
     quantize,
     signed_bits,
 )
+from .windows import is_padded, padding_of
 
 Step = Callable[..., tuple[Integers, int | None]]
 STEPS: dict[str, Step] = {}
@@ -45,7 +46,7 @@ def _weighted_sum(operation: Operation, x: Integers) -> tuple[Integers, int]:
     layer = operation.layer
     kernel, exponent = from_float32(operation.weights["kernel"].value, layer)
     groups = operation.attributes.get("groups", 1)
-    padded = operation.attributes.get("padding", "valid") != "valid"
+    padded = is_padded(operation, x.codes.shape[1:3], kernel.shape[:2])
     low, high, ends = _bounds(kernel, x, groups, padded, layer)
     sums = Integers(np.zeros(0, np.int64), exponent + x.exponent, low, high)
     none = np.zeros((), np.int64)
@@ -119,22 +120,14 @@ def _taps(
     """Yield row, column and what each position of a window sees."""
     a = operation.attributes
     strides, dilation = a["strides"], a.get("dilation", (1, 1))
-    sizes, pads = [], []
-    for axis in (0, 1):
-        length, stride = x.shape[1 + axis], strides[axis]
-        reach = (window[axis] - 1) * dilation[axis] + 1
-        if a["padding"] == "same":
-            size = -(-length // stride)
-            missing = max((size - 1) * stride + reach - length, 0)
-            pads.append((missing // 2, missing - missing // 2))
-        elif a["padding"] == "causal":
-            size = (length - 1) // stride + 1
-            pads.append((reach - 1, 0))
-        else:
-            size = (length - reach) // stride + 1
-            pads.append((0, 0))
-        sizes.append(size)
+    pads = [(0, 0), (0, 0)]
+    if a["padding"] != "valid":
+        pads = padding_of(operation, x.shape[1:3], window)
     x = np.pad(x, [(0, 0), *pads, (0, 0)], constant_values=fill)
+    sizes = [
+        (x.shape[1 + i] - (window[i] - 1) * dilation[i] - 1) // strides[i] + 1
+        for i in (0, 1)
+    ]
     for row in range(window[0]):
         for column in range(window[1]):
             top, left = row * dilation[0], column * dilation[1]
@@ -210,8 +203,7 @@ def _average(operation: Operation, x: Integers) -> tuple[Integers, int]:
     whole = operation.kind == "global_average_pool2d"
     window = x.codes.shape[1:3] if whole else a["pool_size"]
     count = int(window[0]) * int(window[1])
-    padded = not whole and a["padding"] == "same" and count > 1
-    if count & (count - 1) or padded:
+    if count & (count - 1) or is_padded(operation, x.codes.shape[1:3], window):
         raise UnsupportedModelError(
             f"Layer {layer!r} averages {count} values, and only a power of two without "
             "padding divides exactly; choose such a pool size.",
@@ -252,12 +244,6 @@ _MERGES: dict[str, Callable[[Any, Any], Any]] = {
 
 @step(*_MERGES)
 def _merge(operation: Operation, *tensors: Integers) -> tuple[Integers, int | None]:
-    if len({t.codes.shape for t in tensors}) > 1:
-        raise UnsupportedModelError(
-            f"Layer {operation.layer!r} merges tensors of different shapes, which has "
-            "no integer evaluation.",
-            layer=operation.layer,
-        )
     total, width = tensors[0], 1
     for other in tensors[1:]:
         total = _merge_two(operation, total, other)
@@ -279,8 +265,11 @@ def _merge_two(operation: Operation, a: Integers, b: Integers) -> Integers:
     ]
     low, high = np.minimum.reduce(corners), np.maximum.reduce(corners)
     check_bits(max(-int(np.min(low)), int(np.max(high))), layer)
-    bounds = (np.asarray(bound, np.int64) for bound in (low, high))
-    return Integers(merge(a.codes, b.codes), exponent, *bounds)
+    codes = merge(a.codes, b.codes)
+    # The last axis of one may be a single number, repeated.
+    shape = codes.shape[-1:] if np.ndim(low) else ()
+    bounds = (np.broadcast_to(np.asarray(v, np.int64), shape) for v in (low, high))
+    return Integers(codes, exponent, *bounds)
 
 
 @step("concatenate")

@@ -9,12 +9,20 @@ import keras
 import numpy as np
 
 from ..errors import UnsupportedModelError
+from ..quantizers.quantizer import without_denormals
 from . import integer_functions as integer_functions
+from . import integer_quotients as integer_quotients
 from .activation_ranges import input_arrays
+from .arithmetic_rules import RULES
+from .floating_point import why_floating_point
 from .graph import Graph, Operation
+from .grids import Facts
 from .integer_operations import STEPS
-from .integers import Integers, quantize_float
+from .integers import Integers, Quotients, from_float32, quantize_float
 from .reading import read_model
+
+# What a quantizer may do with an input in float32, before its grid.
+_ELEMENTWISE = ("clipped_linear", "leaky_relu", "hard_swish", "step_function")
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,7 +126,7 @@ def accumulators(graph: Graph) -> dict[str, int]:
             floats[operation.output] = np.zeros((0, *(d or 1 for d in shape[1:])))
             continue
         try:
-            tensors[operation.output], width = _compute(operation, floats, tensors)
+            width = _compute(operation, floats, tensors)
         except (KeyError, UnsupportedModelError):
             continue
         if width is not None:
@@ -132,30 +140,47 @@ def _run(graph: Graph, floats: dict[str, np.ndarray]) -> IntegerReference:
     for operation in graph:
         if operation.kind == "input":
             continue
-        result, width = _compute(operation, floats, tensors)
-        tensors[operation.output] = result
+        width = _compute(operation, floats, tensors)
         if width is not None:
             widths[operation.name] = width
-    missing = [t for t in graph.outputs if t not in tensors]
-    if missing:
-        raise _unquantized(missing[0])
+    for output in graph.outputs:
+        layer = graph.producer(output).layer
+        if output not in tensors:
+            raise _unquantized(layer)
+        _check_divisor(tensors[output], layer)
     return IntegerReference(tuple(tensors[t] for t in graph.outputs), tensors, widths)
 
 
 def _compute(
     operation: Operation, floats: dict[str, np.ndarray], tensors: dict[str, Integers]
-) -> tuple[Integers, int | None]:
-    step = STEPS.get(operation.kind)
+) -> int | None:
+    """Add what an operation computes to the tensors; return its accumulator's bits."""
+    layer, kind = operation.layer, operation.kind
+    step = STEPS.get(kind)
     if step is None:
         raise UnsupportedModelError(
-            f"Layer {operation.layer!r} ({operation.kind}) computes in floating "
-            "point and has no integer evaluation; leave it out of the model, or "
-            "put it behind the integer part.",
-            layer=operation.layer,
+            f"Layer {layer!r} {why_floating_point(operation)}, which has no integer "
+            "evaluation; leave it out of the model, or put it behind the integer part.",
+            layer=layer,
         )
     if any(t in floats for t in operation.inputs):
-        return _quantized_input(operation, floats), None
-    return step(operation, *(tensors[t] for t in operation.inputs))
+        _compute_on_input(operation, floats, tensors)
+        return None
+    given = [tensors[t] for t in operation.inputs]
+    if kind != "quantize":
+        for tensor in given:
+            _check_divisor(tensor, layer)
+    tensors[operation.output], width = step(operation, *given)
+    return width
+
+
+def _check_divisor(tensor: Integers, layer: str) -> None:
+    if isinstance(tensor, Quotients):
+        raise UnsupportedModelError(
+            f"Layer {layer!r} gets or gives out numbers divided by {tensor.divisor}, "
+            "which lie on no power-of-two grid; put a quantizer behind the division.",
+            layer=layer,
+        )
 
 
 def _unquantized(layer: str) -> UnsupportedModelError:
@@ -166,8 +191,32 @@ def _unquantized(layer: str) -> UnsupportedModelError:
     )
 
 
-def _quantized_input(operation: Operation, floats: dict[str, np.ndarray]) -> Integers:
-    if operation.kind != "quantize":
-        raise _unquantized(operation.layer)
-    quantizer = operation.attributes["quantizer"]
-    return quantize_float(floats[operation.input], quantizer, operation.layer)
+def _compute_on_input(
+    operation: Operation, floats: dict[str, np.ndarray], tensors: dict[str, Integers]
+) -> None:
+    """Put an input on its quantizer's grid, behind the functions that it starts with.
+
+    In float32, in the model and in what feeds a chip.
+    """
+    kind, output, layer = operation.kind, operation.output, operation.layer
+    if kind == "quantize":
+        quantizer = operation.attributes["quantizer"]
+        tensors[output] = quantize_float(floats[operation.input], quantizer, layer)
+        return
+    if kind not in _ELEMENTWISE:
+        raise _unquantized(layer)
+    facts, _ = RULES[kind](operation, [Facts(None)], [])
+    if not facts.reproducible:
+        raise UnsupportedModelError(
+            f"Layer {layer!r} has no integer evaluation: {facts.reason}.", layer=layer
+        )
+    function: Any = operation.attributes["function"]
+    values = function._forward(np, without_denormals(floats[operation.input]))
+    if kind == "step_function":
+        levels = np.concatenate([values.ravel(), np.float32(function.levels)])
+        codes, exponent = from_float32(levels, layer)
+        ends = codes[values.size :]
+        codes = codes[: values.size].reshape(values.shape)
+        tensors[output] = Integers(codes, exponent, ends.min(), ends.max())
+    else:
+        floats[output] = values

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedModelError
-from ..quantizers import Binary, FixedPoint, Ternary, UniformQuantizer
+from ..quantizers import Binary, FixedPoint, Heaviside, Ternary, UniformQuantizer
 
 BITS = 62  # of a magnitude; int64 then holds it, and the sum of two
 _SAFE_SHIFT = 36  # a nonzero code of it exceeds every quantizer's range
@@ -53,6 +53,22 @@ class Integers:
         return Integers(
             self.codes << shift, exponent, self.low << shift, self.high << shift
         )
+
+
+@dataclass(frozen=True)
+class Quotients(Integers):
+    """Exact values `codes * 2^exponent / divisor`, on their way to a quantizer.
+
+    Attributes:
+        divisor: Odd, at least 1.
+    """
+
+    divisor: int
+
+    @property
+    def values(self) -> np.ndarray:
+        """The values as float64, rounded once."""
+        return super().values / self.divisor
 
 
 def check_bits(magnitude: Any, layer: str) -> None:
@@ -128,6 +144,8 @@ def exponents_of(steps: np.ndarray) -> np.ndarray:
 def quantize(x: Integers, quantizer: UniformQuantizer, layer: str) -> Integers:
     """Return what a quantizer makes of exact values, in integer arithmetic."""
     check_quantizer(quantizer, layer)
+    if isinstance(x, Quotients):
+        x = _comparable(x, quantizer, layer)
     steps = exponents_of(quantizer.step)
     codes = _codes(x.codes, x.exponent, quantizer)
     low: Any
@@ -138,6 +156,30 @@ def quantize(x: Integers, quantizer: UniformQuantizer, layer: str) -> Integers:
         low = _codes(x.low, x.exponent, quantizer)
         high = _codes(x.high, x.exponent, quantizer)
     return _on_common_step(codes, low, high, steps, layer)
+
+
+def _comparable(x: Quotients, quantizer: Any, layer: str) -> Integers:
+    """Return integers that lie where the quotients lie between a quantizer's limits.
+
+    These limits are multiples of half a step, and a threshold. The bit below stands for
+    all that lies beyond, as the sticky bit of a floating-point unit.
+    """
+    if isinstance(quantizer, FixedPoint):
+        finest = int(exponents_of(quantizer.grid_step).min()) - 1
+    else:
+        finest = from_float32(np.asarray(getattr(quantizer, "threshold", 0.0)), layer)[
+            1
+        ]
+    exponent = min(x.exponent, finest)
+    shift = x.exponent - exponent
+    largest = max(abs(int(x.low.min())), abs(int(x.high.max())))
+    check_bits(largest << (shift + 1), layer)
+
+    def between(codes: np.ndarray) -> np.ndarray:
+        floor, rest = np.divmod(codes << shift, x.divisor)
+        return 2 * floor + (rest > 0)
+
+    return Integers(between(x.codes), exponent - 1, between(x.low), between(x.high))
 
 
 def quantize_float(x: np.ndarray, quantizer: UniformQuantizer, layer: str) -> Integers:
@@ -165,9 +207,9 @@ def _on_common_step(
 
 def check_quantizer(quantizer: UniformQuantizer, layer: str) -> None:
     """Raise where a quantizer has no integer arithmetic."""
-    known = (FixedPoint, Binary, Ternary)
+    known = (FixedPoint, Binary, Heaviside, Ternary)
     if not any(type(quantizer)._forward is k._forward for k in known):
-        reason = f"its quantizer is a {type(quantizer).__name__}"
+        reason = f"its quantizer, {type(quantizer).__name__}, has none"
     elif not quantizer.is_power_of_two:
         reason = "its quantizer's steps are no powers of two"
     else:
@@ -178,8 +220,8 @@ def check_quantizer(quantizer: UniformQuantizer, layer: str) -> None:
 
 
 def _codes(codes: Any, exponent: int, quantizer: Any) -> np.ndarray:
-    if isinstance(quantizer, Binary):
-        return np.where(codes >= 0, np.int64(1), np.int64(-1))
+    if isinstance(quantizer, (Binary, Heaviside)):
+        return np.where(codes >= 0, np.int64(1), np.int64(quantizer.code_min))
     if isinstance(quantizer, Ternary):
         thresholds = np.asarray(quantizer.threshold, np.float32)
         smallest = np.asarray(

@@ -171,11 +171,7 @@ def _read_node(
         return _read_function(functional_of(operation), inputs, scope, f"{name}/")
     _check_finite(operation, name)
     _check_unmasked(node, name)
-    reader = reader_of(operation, node)
-    reading = Reading(scope, name, node)
-    if reader is None:
-        return reading.as_layer(inputs)
-    return reader(operation, inputs, reading)
+    return reader_of(operation, node)(operation, inputs, Reading(scope, name, node))
 
 
 def _caller(node: Any) -> Any:
@@ -264,8 +260,13 @@ class Reading:
             **attributes,
         )
 
-    def as_layer(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Append the whole call as one operation, which Keras itself runs."""
+    def as_layer(self, inputs: list[Tensor], reason: str) -> list[Tensor]:
+        """Append the whole call as one operation, which Keras itself runs.
+
+        Args:
+            inputs: The tensors that it reads.
+            reason: Why; a predicate of the layer, for messages.
+        """
         return self._scope.add(
             "layer",
             self.name,
@@ -275,6 +276,7 @@ class Reading:
             dtype=keras.backend.standardize_dtype(self._node.outputs[0].dtype),
             operation=self._node.operation,
             call=_caller(self._node),
+            reason=reason,
         )
 
     def reshape(

@@ -11,7 +11,7 @@ from keras import ops
 from kerasqnn import layers as ql
 from kerasqnn.errors import UnsupportedModelError
 from kerasqnn.models import analyse, evaluate, evaluate_exactly, read_model
-from kerasqnn.models.evaluation import same_padding
+from kerasqnn.models.windows import same_padding
 from kerasqnn.quantizers import FixedPoint
 
 from .zoo import EXACT, FLOAT, INPUT, KERNEL, RELU, data, fill, functional, wide

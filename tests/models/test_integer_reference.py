@@ -285,7 +285,7 @@ def test_functions(kind):
         ([ql.QuantInput(FixedPoint(4, scale=0.3), name="q")], "'q'.*powers of two"),
         (
             [ql.QuantInput(INPUT), kl.Reshape((2, 2, 1)),
-             kl.AveragePooling2D((1, 2), padding="same", name="a")],
+             kl.AveragePooling2D((1, 2), 1, padding="same", name="a")],
             "'a' averages",
         ),
     ],

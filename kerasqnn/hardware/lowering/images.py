@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...models import Operation
-from ...models.evaluation import padding_of
+from ...models.windows import padding_of
 from .lowering import Lowering
 from .types import average_accumulator_type, type_of_grid
 

@@ -10,13 +10,13 @@
 | `scale_offset` | `axis` | `scale`, `offset` `(channels,)` |
 | `relu`, `softmax`, `activation` | `axis`; `function` | |
 | `clipped_linear`, `leaky_relu`, `hard_swish` | `function` | |
-| `step_function`, `lookup` | `function` | |
+| `step_function`, `lookup`, `table_softmax` | `function` | |
 | `max_pool2d`, `average_pool2d` | `pool_size`, `strides`, `padding` | |
 | `global_max_pool2d`, `global_average_pool2d` | `keepdims` | |
 | `reshape` | `target_shape` | |
 | `add`, `subtract`, `multiply`, `maximum`, `minimum` | | |
 | `concatenate` | `axis` | |
-| `layer` | `operation`, `call`: any other Keras operation | |
+| `layer` | `operation`, `call`, `reason`: any other Keras operation, and why | |
 
 Images are channels-last; sequences are reshaped to images of one row around `conv2d`
 and the poolings. A depthwise convolution is a `conv2d` with a group a channel, and has

@@ -15,7 +15,13 @@ from ... import layers as quant_layers
 from ...quantizers import UniformQuantizer
 from ..graph import Parameter, Tensor
 from .registry import parameter, reads
-from .sequences import as_image, as_sequence, has_fixed_length, image_shape
+from .sequences import (
+    OPEN_LENGTH,
+    as_image,
+    as_sequence,
+    has_fixed_length,
+    image_shape,
+)
 from .weighted import kernel_and_bias
 
 
@@ -28,7 +34,7 @@ from .weighted import kernel_and_bias
 )
 def _conv1d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     if not has_fixed_length(inputs):
-        return reading.as_layer(inputs)
+        return reading.as_layer(inputs, OPEN_LENGTH)
     weights = kernel_and_bias(layer)
     kernel = weights["kernel"]
     outputs = reading.add(
@@ -57,7 +63,7 @@ def _conv1d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
 def _depthwise(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     sequence = layer.rank == 1
     if sequence and not has_fixed_length(inputs):
-        return reading.as_layer(inputs)
+        return reading.as_layer(inputs, OPEN_LENGTH)
     weights = kernel_and_bias(layer)
     outputs = reading.add(
         "conv2d",
@@ -79,7 +85,7 @@ def _depthwise(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
 def _separable(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     sequence = layer.rank == 1
     if sequence and not has_fixed_length(inputs):
-        return reading.as_layer(inputs)
+        return reading.as_layer(inputs, OPEN_LENGTH)
     depthwise, pointwise = (
         parameter(getattr(layer, f"{n}_kernel"), getattr(layer, f"{n}_quantizer", None))
         for n in ("depthwise", "pointwise")

@@ -9,7 +9,13 @@ from keras import layers
 from ... import layers as quant_layers
 from ..graph import Tensor
 from .registry import reads
-from .sequences import as_image, as_sequence, has_fixed_length, image_shape
+from .sequences import (
+    OPEN_LENGTH,
+    as_image,
+    as_sequence,
+    has_fixed_length,
+    image_shape,
+)
 
 _POOLS = ("MaxPooling", "AveragePooling")
 _PREFIXES = ("", "Quant", "NoisyQuant")
@@ -43,7 +49,7 @@ def _pool2d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
 @reads(*_classes("", 1))
 def _pool1d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     if not has_fixed_length(inputs):
-        return reading.as_layer(inputs)
+        return reading.as_layer(inputs, OPEN_LENGTH)
     outputs = reading.add(
         _kind(layer, "{}_pool2d"),
         as_image(inputs, reading),
@@ -65,7 +71,7 @@ def _global_pool2d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tenso
 @reads(*_classes("Global", 1))
 def _global_pool1d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     if not has_fixed_length(inputs):
-        return reading.as_layer(inputs)
+        return reading.as_layer(inputs, OPEN_LENGTH)
     batch, _, channels = inputs[0].shape
     outputs = reading.add(
         _kind(layer, "global_{}_pool2d"),

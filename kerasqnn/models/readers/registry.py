@@ -28,26 +28,38 @@ def reads(*classes: type) -> Callable[[Reader], Reader]:
     return register
 
 
-def reader_of(operation: Any, node: Any) -> Reader | None:
-    """Return the reader of a Keras operation as it is called, or None."""
+def reader_of(operation: Any, node: Any) -> Reader:
+    """Return the reader of a Keras operation as it is called.
+
+    Where there is none, or the call is not a plain one, Keras runs it as a whole.
+    """
     reader = _READERS.get(type(operation))
-    if reader is None or not _is_plain_call(operation, node):
-        return None
-    return reader
+    reason = _not_plain(operation, node)
+    if reader is None:
+        name = getattr(operation, "__name__", type(operation).__name__)
+        reason = reason or f"({name}) is run by Keras as a whole, in floating point"
+    elif not reason:
+        return reader
+    return lambda layer, inputs, reading: reading.as_layer(inputs, reason)
 
 
-def _is_plain_call(operation: Any, node: Any) -> bool:
-    """Whether the call has only tensor arguments, in float32 and channels last."""
+def _not_plain(operation: Any, node: Any) -> str:
+    """Say what a call has besides tensor arguments in float32 and channels last."""
     tensors = [*node.arguments.keras_tensors, *node.outputs]
     arguments = [*node.arguments.args, *node.arguments.kwargs.values()]
     constants = [a for a in keras.tree.flatten(arguments) if a is not None]
-    return (
-        all(keras.backend.standardize_dtype(t.dtype) == "float32" for t in tensors)
-        and all(isinstance(a, (keras.KerasTensor, bool)) for a in constants)
-        and getattr(operation, "compute_dtype", "float32") == "float32"
-        and getattr(operation, "data_format", "channels_last") == "channels_last"
-        and getattr(operation, "quantization_mode", None) is None
-    )
+    computed = getattr(operation, "compute_dtype", "float32")
+    dtypes = [computed, *(keras.backend.standardize_dtype(t.dtype) for t in tensors)]
+    for dtype in dtypes:
+        if dtype != "float32":
+            return f"computes with {dtype}, not with float32"
+    if getattr(operation, "data_format", "channels_last") != "channels_last":
+        return "has its channels first, not last"
+    if getattr(operation, "quantization_mode", None) is not None:
+        return f"is quantized by Keras itself, to {operation.quantization_mode}"
+    if not all(isinstance(a, (keras.KerasTensor, bool)) for a in constants):
+        return "is called with constants besides tensors"
+    return ""
 
 
 # Merges that take the mask from their tensors, not as an argument.

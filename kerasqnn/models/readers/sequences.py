@@ -6,6 +6,8 @@ from typing import Any
 
 from ..graph import Tensor
 
+OPEN_LENGTH = "has sequences of no fixed length"
+
 
 def has_fixed_length(inputs: list[Tensor]) -> bool:
     """Whether the number of steps and channels is known."""

@@ -17,6 +17,9 @@ def _reshape(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     return reading.add("reshape", inputs, target_shape=reading.shapes[0][1:])
 
 
+_OPEN_SHAPES = "has inputs of no fixed shape"
+
+
 def _with_twins(name: str) -> list[type]:
     quantized = [getattr(quant_layers, f"{p}Quant{name}") for p in ("", "Noisy")]
     return [getattr(layers, name), *quantized]
@@ -30,7 +33,7 @@ _MERGES = {cls: kind.lower() for kind in _KINDS for cls in _with_twins(kind)}
 def _merge(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     aligned = _of_one_rank(inputs, reading)
     if aligned is None:
-        return reading.as_layer(inputs)
+        return reading.as_layer(inputs, _OPEN_SHAPES)
     return reading.finish(layer, reading.add(_MERGES[type(layer)], aligned))
 
 
@@ -38,8 +41,11 @@ def _merge(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
 def _average(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     count, channels = len(inputs), reading.shapes[0][-1]
     aligned = _of_one_rank(inputs, reading)
-    if count & (count - 1) or channels is None or aligned is None:
-        return reading.as_layer(inputs)  # only by a power of two, division is exact
+    if channels is None or aligned is None:
+        return reading.as_layer(inputs, _OPEN_SHAPES)
+    if count & (count - 1):
+        reason = f"divides by {count}, and only powers of two divide exactly"
+        return reading.as_layer(inputs, reason)
     weights = {
         "scale": Parameter(np.full(channels, 1 / count, np.float32)),
         "offset": Parameter(np.zeros(channels, np.float32)),
