@@ -9,7 +9,7 @@ from keras.saving import register_keras_serializable
 
 from .auto_scale import AutoScale
 from .binary import Binary, Heaviside, Ternary
-from .quantizer import UniformQuantizer, opaque
+from .quantizer import UniformQuantizer, constant
 
 
 @register_keras_serializable(package="kerasqnn")
@@ -149,7 +149,7 @@ class AutoTernary(AutoScale):
 
     def _solve(self, xp: Any, x: Any) -> tuple[Any, Any]:
         largest = self._largest(xp, xp.abs(x))
-        step = largest * 2 / opaque(xp, np.float32(3), largest)
+        step = largest * 2 * constant(xp, 1 / 3, largest)
         if self.mode == "auto_po2":
             step = self._power_of_two(xp, step)
         codes = xp.zeros_like(x)

@@ -10,7 +10,7 @@ from keras.saving import register_keras_serializable
 
 from .auto_scale import EPSILON, AutoScale
 from .fixed_point import FixedPoint, QuantizedLinear
-from .quantizer import TINY, UniformQuantizer, check_int, constant, opaque
+from .quantizer import TINY, UniformQuantizer, check_int, constant
 from .rounding import ROUNDING_MODES
 
 
@@ -102,8 +102,8 @@ class AutoFixedPoint(AutoScale):
 
     def _solve(self, xp: Any, x: Any) -> tuple[Any, Any]:
         largest = self._largest(xp, xp.abs(x))
-        levels = np.float32(2 * self._code_max)
-        step = largest * 2 / opaque(xp, levels, largest)
+        # As TensorFlow runs QKeras's division by a constant in a traced function.
+        step = largest * 2 * constant(xp, 1 / (2 * self._code_max), largest)
         if self.mode == "auto_po2":
             step = self._power_of_two(xp, step)
             for _ in range(self.iterations):
@@ -222,7 +222,7 @@ class AutoLinear(AutoScale):
         low, high = self._limits
         largest = self._largest(xp, xp.abs(x) if self.signed else x)
         largest = largest * 2 if self.signed else largest
-        step = largest / opaque(xp, np.float32(high - low), largest)
+        step = largest * constant(xp, 1 / (high - low), largest)
         step = xp.maximum(step, constant(xp, EPSILON, step))
         if self.mode == "auto_po2":
             step = self._power_of_two(xp, step)

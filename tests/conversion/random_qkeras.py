@@ -282,22 +282,19 @@ def run(seed: int, folder: Path) -> Outcome:
         model = kerasqnn.from_qkeras(source)
     except UnsupportedModelError as error:
         return Outcome(seed, REFUSED, shortened(error), classes)
-    actual = predictions(model, x, traced=is_traced(reference))
+    actual = predictions(model, x)
     same = np.array_equal(actual, expected, equal_nan=True)
     return Outcome(seed, IDENTICAL if same else DIFFERENT, "", classes)
 
 
-def is_traced(model: keras.Model) -> bool:
-    """Whether the bits of a QKeras model depend on tracing, as those of `1 / x` do."""
-    names = [type(layer).__name__ for layer in model.layers]
-    return any(name.startswith("Q") and "Batch" in name for name in names)
+def predictions(model: keras.Model, x: Any) -> np.ndarray:
+    """Return what a model gives in a traced function, as in `predict`.
 
-
-def predictions(model: keras.Model, x: Any, traced: bool | None = None) -> np.ndarray:
-    """Return what a model gives; where it matters, in a traced function."""
-    traced = is_traced(model) if traced is None else traced
-    call = tf.function(model, autograph=False) if traced else model
-    return keras.ops.convert_to_numpy(call(x, training=False))
+    QKeras's own bits may differ in eager calls: TensorFlow multiplies by the inverse of
+    a constant divisor in a traced function, and computes `1 / sqrt` otherwise.
+    """
+    outputs = tf.function(model, autograph=False)(x, training=False)
+    return keras.ops.convert_to_numpy(outputs)
 
 
 def shortened(error: UnsupportedModelError) -> str:
