@@ -15,6 +15,9 @@ from .fixed_point import FixedPoint as FixedPoint
 from .fixed_point import QuantizedLinear as QuantizedLinear
 from .fixed_point import QuantizedReLU as QuantizedReLU
 from .gradual import Gradual as Gradual
+from .heterogeneous_fixed_point import (
+    HeterogeneousFixedPoint as HeterogeneousFixedPoint,
+)
 from .learned_bits import LearnedBits as LearnedBits
 from .learned_step_size import PACT as PACT
 from .learned_step_size import LearnedStepSize as LearnedStepSize

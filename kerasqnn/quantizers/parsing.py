@@ -18,6 +18,7 @@ from .auto_fixed_point import AutoFixedPoint, AutoLinear
 from .binary import Binary, Heaviside, Ternary
 from .fixed_point import FixedPoint, QuantizedLinear, QuantizedReLU
 from .gradual import Gradual
+from .heterogeneous_fixed_point import HeterogeneousFixedPoint
 from .learned_bits import LearnedBits
 from .learned_step_size import PACT, LearnedStepSize
 from .lsq_plus import LSQPlus
@@ -34,6 +35,7 @@ AnyQuantizer = Quantizer | StatefulQuantizer
 
 _FACTORIES: dict[str, Callable[..., AnyQuantizer]] = {
     "FixedPoint": FixedPoint,
+    "HeterogeneousFixedPoint": HeterogeneousFixedPoint,
     "QuantizedReLU": QuantizedReLU,
     "QuantizedLeakyReLU": QuantizedLeakyReLU,
     "QuantizedSigmoidReLU": QuantizedSigmoidReLU,
