@@ -18,6 +18,7 @@ from . import quantizers as quantizers  # noqa: E402
 from ._version import __version__ as __version__  # noqa: E402
 
 if _TYPE_CHECKING:
+    from .conversion import from_hgq2 as from_hgq2
     from .conversion import from_qkeras as from_qkeras
     from .export import export_qonnx as export_qonnx
     from .export import run_qonnx as run_qonnx
@@ -41,6 +42,7 @@ _LAZY = {
     "Deployment": "hardware",
     "dequantize_model": "models",
     "fold_batch_normalization": "models",
+    "from_hgq2": "conversion",
     "from_qkeras": "conversion",
     "integer_reference": "models",
     "noise_points": "models",
