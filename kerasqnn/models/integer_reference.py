@@ -159,7 +159,7 @@ def _compute(
     step = STEPS.get(kind)
     if step is None:
         raise UnsupportedModelError(
-            f"Layer {layer!r} {why_floating_point(operation)}, which has no integer "
+            f"Layer {layer!r} {why_floating_point(operation)}, and has no integer "
             "evaluation; leave it out of the model, or put it behind the integer part.",
             layer=layer,
         )

@@ -19,6 +19,7 @@ from kerasqnn.layers import (
     QuantConv2D,
     QuantDense,
     QuantInput,
+    QuantReciprocalAveragePooling2D,
 )
 from kerasqnn.quantizers import Binary, FixedPoint
 
@@ -77,14 +78,52 @@ MODELS: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
     ),
     "function": (
         lambda: small(kl.Activation("tanh", name="curve")), "curve",
-        r"tanh has no bit-exact hardware",
+        r"it computes tanh in floating point, which has no bit-exact hardware",
     ),
     "layer": (
         lambda: small(kl.LayerNormalization(name="other")), "other",
-        r"LayerNormalization has no bit-exact hardware",
+        r"it is of class LayerNormalization, which Keras runs.* no bit-exact hardware",
     ),
     "bounded": (
         lambda: small(kl.ReLU(6.0, name="six")), "six", r"has no bit-exact hardware",
+    ),
+    "half": (
+        lambda: small(QuantDense(3, dtype="mixed_float16", name="half")), "half",
+        r"it computes with float16, not with float32",
+    ),
+    "half input": (
+        lambda: keras.Sequential(
+            [keras.Input((4,)), QuantInput(BIAS, dtype="mixed_float16", name="grid"),
+             dense()]
+        ),
+        "grid", r"it computes with float16, not with float32",
+    ),
+    "function of an input": (
+        lambda: keras.Sequential(
+            [keras.Input((4,)), QuantInput("quantized_tanh(4)", name="curve"), dense()]
+        ),
+        "curve",
+        r"it starts with a ClippedLinear, where the host only rounds the input",
+    ),
+    "weights' widths": (
+        lambda: small(QuantActivation("LearnedBits(4)", name="bits")), "bits",
+        r"it has a LearnedBits without `integer`, which is for weights",
+    ),
+    "weights' widths of an input": (
+        lambda: keras.Sequential(
+            [keras.Input((4,)), QuantInput("LearnedBits(4)", name="bits"), dense()]
+        ),
+        "bits", r"it has a LearnedBits without `integer`, which is for weights",
+    ),
+    "computed scale": (
+        lambda: small(
+            QuantActivation("quantized_bits(4,0,alpha='auto')", name="auto")), "auto",
+        r"\(AutoFixedPoint\) whose scale is computed from the values of every call",
+    ),
+    "reciprocal": (
+        lambda: image(
+            QuantReciprocalAveragePooling2D(2, average_quantizer=KERNEL, name="mean")),
+        "mean", r"it is of class QuantReciprocalAveragePooling2D",
     ),
     "no grid": (
         lambda: small(QuantActivation(FixedPoint(4, scale=0.3), name="odd")), "odd",

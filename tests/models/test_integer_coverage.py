@@ -36,7 +36,7 @@ FLOAT = {
     ),
     "layer": (
         kl.LayerNormalization(name="f"),
-        r"\(LayerNormalization\) is run by Keras as a whole, in floating point",
+        "of class LayerNormalization, which Keras runs as a whole, in floating point",
     ),
 }
 
@@ -134,7 +134,7 @@ def _behind_inputs(case):
 # By what the names of its cases match: why a layer is refused.
 REFUSED = {
     r"Attention|Einsum|LayerNormalization|RNN|LSTM|GRU|Transpose|[gv]3D|Dot|Reciprocal":
-        r"\(\w+\) is run by Keras as a whole, in floating point",
+        r"of class \w+, which Keras runs as a whole, in floating point",
     "GlobalAverage": r"averages \d+ values",
     "AveragePooling.*full": r"averages \d+ values, and only .* without padding",
     "LearnedDense|LearnedDepthwise|LearnedPooling|LearnedInput": "no powers of two",

@@ -9,7 +9,9 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...models import Arithmetic, Graph, Grid, Operation, analyse, read_model
-from ...quantizers import FixedPoint, UniformQuantizer
+from ...models.floating_point import why_floating_point
+from ...quantizers import FixedPoint, Quantizer, StatefulQuantizer, UniformQuantizer
+from ...quantizers.functions import Function
 
 _CUT = "Left out the final softmax"
 
@@ -94,6 +96,13 @@ def _input_quantizer(tensor: str, graph: Graph) -> UniformQuantizer:
         "QuantInput('quantized_bits(8,0,keep_negative=0)') for numbers from 0 to 1."
     )
     for reader in readers:
+        why = _why_not_rounded(reader)
+        if why:
+            raise UnsupportedModelError(
+                f"Layer {reader.layer!r} cannot be deployed: it {why}, where the host "
+                f"only rounds the input {tensor!r} to a grid. {hint}",
+                layer=reader.layer,
+            )
         if reader.kind != "quantize":
             raise UnsupportedModelError(
                 f"Layer {reader.layer!r} reads the input {tensor!r} without a "
@@ -109,6 +118,18 @@ def _input_quantizer(tensor: str, graph: Graph) -> UniformQuantizer:
         )
     (quantizer,) = found
     return quantizer
+
+
+def _why_not_rounded(operation: Operation) -> str:
+    """Say what a quantizer of an input does besides rounding it."""
+    function = operation.attributes.get("function")
+    if isinstance(function, Function):
+        return f"starts with a {type(function).__name__}"
+    is_quantizer = isinstance(function, (Quantizer, StatefulQuantizer))
+    return (
+        why_floating_point(operation) if is_quantizer or operation.kind == "layer"
+        else ""
+    )  # fmt: skip
 
 
 def _idle_quantizers(graph: Graph, arithmetic: Arithmetic) -> list[str]:

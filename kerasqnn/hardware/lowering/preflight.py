@@ -8,8 +8,10 @@ import numpy as np
 
 from ...errors import UnsupportedModelError
 from ...models import Operation
+from ...models.floating_point import why_floating_point
 from ...models.grids import FLOAT32_BITS, FLOAT64_BITS
 from ...quantizers import Affine, Binary, FixedPoint, Ternary
+from ...quantizers.functions import FUNCTIONS
 from .hardware_model import HardwareModel
 from .types import ROUNDING
 
@@ -149,12 +151,13 @@ def _zero_point(quantizer: Affine) -> str:
 
 
 def _unknown(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
-    what = operation.attributes.get("operation", operation.attributes.get("function"))
-    name = getattr(what, "__name__", type(what).__name__) if what else operation.kind
     if operation.kind == "softmax":
         return "softmax is exact only in floating point. Only a final one can be cut."
+    why = f"it {why_floating_point(operation)}, which"
+    if operation.kind in FUNCTIONS:
+        why = type(operation.attributes["function"]).__name__
     return (
-        f"{name} has no bit-exact hardware. Use kerasqnn's quantized layers, in "
+        f"{why} has no bit-exact hardware. Use kerasqnn's quantized layers, in "
         "float32 and channels last, with fixed-point activations."
     )
 

@@ -37,7 +37,10 @@ def reader_of(operation: Any, node: Any) -> Reader:
     reason = _not_plain(operation, node)
     if reader is None:
         name = getattr(operation, "__name__", type(operation).__name__)
-        reason = reason or f"({name}) is run by Keras as a whole, in floating point"
+        reason = (
+            reason
+            or f"is of class {name}, which Keras runs as a whole, in floating point"
+        )
     elif not reason:
         return reader
     return lambda layer, inputs, reading: reading.as_layer(inputs, reason)
