@@ -74,6 +74,11 @@ class Gradual(StatefulQuantizer):
             self.quantizer.build(input_shape)
 
     @property
+    def changes_in_training(self) -> bool:  # type: ignore[override]
+        """Whether a call in training assigns the quantizer's variables."""
+        return getattr(self.quantizer, "changes_in_training", False)
+
+    @property
     def bits(self) -> int:
         """Bit width of the quantizer."""
         return self.quantizer.bits
@@ -81,6 +86,7 @@ class Gradual(StatefulQuantizer):
     @property
     def strength(self) -> float:
         """How far the quantizer acts in training, 0 to 1; settable at any time."""
+        self._check_built()
         return float(ops.convert_to_numpy(self._strength))
 
     @strength.setter
@@ -89,6 +95,7 @@ class Gradual(StatefulQuantizer):
             raise ValueError(
                 f"`strength` must be from 0 to 1. Received: strength={value!r}"
             )
+        self._check_built()
         self._strength.assign(float(value))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:

@@ -184,6 +184,7 @@ class LearnedBits(StatefulQuantizer):
         Returns:
             Tensor of the shape of `values` or, for an activation, of the widths.
         """
+        self._check_built()
         fraction = read(self.fraction)
         if self.integer is not None:
             return with_gradients(
@@ -208,6 +209,7 @@ class LearnedBits(StatefulQuantizer):
             The grid; None for widths an element, for weights that are not given, and
             for an activation whose channels have codes of different widths.
         """
+        self._check_built()
         fraction = np.asarray(ops.convert_to_numpy(self.fraction), np.float32)
         if self.integer is None:
             if values is None or self.granularity == "element":

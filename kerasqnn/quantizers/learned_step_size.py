@@ -70,13 +70,6 @@ class _LearnedGrid(StatefulQuantizer):
         """Return the grid with the step as it is now."""
         return with_step(self.bits, self.signed, self.step)
 
-    def _check_built(self) -> None:
-        if not self.built:
-            raise ValueError(
-                f"Quantizer {self.name!r} has no step before it is built. Build the "
-                "layer that holds it, or call it once."
-            )
-
 
 @register_keras_serializable(package="kerasqnn")
 class LearnedStepSize(_LearnedGrid):

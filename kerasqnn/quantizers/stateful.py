@@ -43,6 +43,13 @@ class StatefulQuantizer(keras.layers.Layer):
         `fixed(values).quantize(values)` has the bits of `self(values, training=False)`.
         """
 
+    def _check_built(self) -> None:
+        if not self.built:
+            raise ValueError(
+                f"Quantizer {self.name!r} has no variables before it is built. Build "
+                "the layer that holds it, or call it once."
+            )
+
     def stages(self) -> tuple[Any, ...]:
         """Return what an activation does, as functions and grids one after another."""
         return (self.fixed() or self,)

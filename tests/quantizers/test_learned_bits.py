@@ -171,3 +171,11 @@ def test_refusals(text, message):
         get(text)
     with pytest.raises(ValueError, match="each element.*must be known"):
         LearnedBits(granularity="element").build((None, None, 3))
+
+
+def test_before_it_is_built():
+    """Every question about its widths names the way out."""
+    for quantizer in (LearnedBits(name="widths"), LearnedBits(2, 2, name="widths")):
+        for ask in (quantizer.fixed, quantizer.widths):
+            with pytest.raises(ValueError, match="'widths' has no variables before"):
+                ask([1.0])
