@@ -54,6 +54,13 @@ class HeterogeneousFixedPoint(Quantizer):
     An activation with one width for all is exported as `FixedPoint` is; one with widths
     an element is for training and inference.
 
+    Plot:
+
+    .. plot::
+
+        from kerasqnn.quantizers import plot_quantizer
+        plot_quantizer("HeterogeneousFixedPoint(1, 2)")
+
     Args:
         integer: Bits before the binary point, sign excluded; may be negative.
         fraction: Bits behind it; may be negative. `k + i + f` is at most 24.
