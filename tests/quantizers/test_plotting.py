@@ -113,6 +113,7 @@ GRADIENTS = {
     "FixedPoint": ONE,
     "Gradual": ONE,
     "Heaviside": TANH,
+    "HeterogeneousFixedPoint": _between(-2, 1.75),
     "LSQPlus": _between(-1, 0.75),
     "LearnedBits": _between(-2, 1.75),
     "LearnedStepSize": _between(-1, 0.75),
