@@ -126,6 +126,9 @@ def _hls_config(lowering: Lowering, settings: Settings, trace: bool) -> dict[str
         entry: dict[str, Any] = {"Trace": trace, "Precision": types}
         if "weight_data" in layer:
             entry |= _unrolling(layer, lowering.origin_of[name], settings)
+        elif "depthwise_data" in layer:  # hls4ml has no other strategy for all of them
+            wanted = _wanted_reuse(lowering.origin_of[name], settings)
+            entry |= {"ReuseFactor": wanted, "Strategy": "Latency"}
         per_layer[name] = entry
     model = {
         "Precision": "fixed<16,6>",
@@ -144,12 +147,16 @@ def _unknown_layers(lowering: Lowering, settings: Settings) -> list[str]:
     return sorted(set(settings.reuse_factor) - known)
 
 
+def _wanted_reuse(name: str, settings: Settings) -> int:
+    given = settings.reuse_factor
+    return given.get(name, 1) if isinstance(given, dict) else given
+
+
 def _unrolling(layer: dict[str, Any], name: str, settings: Settings) -> dict[str, Any]:
     """Reuse factor and strategy of one dense layer or convolution."""
     *inputs, n_out = layer["weight_data"].shape
     n_in = int(layer["weight_data"].size // n_out)
-    given = settings.reuse_factor
-    wanted = given.get(name, 1) if isinstance(given, dict) else given
+    given, wanted = settings.reuse_factor, _wanted_reuse(name, settings)
     strategy = settings.strategy
     if strategy is None:
         small = n_in * n_out <= _UNROLL_LIMIT and wanted == 1

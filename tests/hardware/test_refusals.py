@@ -141,19 +141,13 @@ MODELS: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
         "two",
         r"its sums need \d+ bits, more than the 53",
     ),
-    "rank": (
-        lambda: graph(lambda x: dense(name="rows")(x), (3, 3, 4)), "rows",
-        r"dense layers take vectors. Flatten first",
-    ),
     "input rank": (
-        lambda: graph(lambda x: dense()(kl.Flatten()(x)), (3, 4)), "grid",
-        r"inputs must have a fixed shape of one axis or \(height, width, channels\)",
+        lambda: graph(lambda x: dense()(kl.Flatten()(x)), (2, 2, 3, 4)), "grid",
+        r"inputs must have a fixed shape of one axis, \(steps, channels\) or \(heig",
     ),
-    "groups": (
-        lambda: image(conv(2, groups=2)), "conv", r"grouped convolutions wrongly",
-    ),
-    "dilation": (
-        lambda: image(conv(2, dilation_rate=2)), "conv", r"no dilated convolution",
+    "reshaped rank": (
+        lambda: image(kl.Reshape((2, 3, 6, 2), name="volume")), "volume",
+        r"tensors must have a shape of one axis, .*Received: target \(2, 3, 6, 2\)",
     ),
     "rows of a stream": (
         lambda: image(conv((1, 2), strides=(2, 1))), "conv",

@@ -10,11 +10,16 @@ import numpy as np
 from ...models import Grid, Operation
 from ...models.arithmetic_rules import COMBINE
 from .hardware_model import HardwareModel
-from .images import flatten, lower_global_pool, lower_pool, window_of
+from .images import (
+    flatten,
+    lower_global_pool,
+    lower_pool,
+    plain_kernel,
+    window_of,
+)
 from .lowering import Lowering
 from .quantizing import lower_quantizer
 from .types import (
-    FixedType,
     accumulator_type,
     type_of_grid,
     type_of_values,
@@ -71,36 +76,47 @@ def _input(operation: Operation, lowering: Lowering) -> None:
     )
 
 
-def _weights(operation: Operation) -> tuple[dict[str, Any], dict[str, FixedType]]:
-    """The values of kernel and bias, and their types."""
-    kernel = operation.weights["kernel"].value.astype(np.float64)
+@handles("dense", "conv2d")
+def _weighted_sum(operation: Operation, lowering: Lowering) -> None:
+    kernel = plain_kernel(operation)
     bias = np.zeros(kernel.shape[-1])
     if "bias" in operation.weights:
         bias = operation.weights["bias"].value.astype(np.float64)
-    types = {"weight": type_of_values(kernel), "bias": type_of_values(bias)}
-    return {"weight_data": kernel, "bias_data": bias}, types
-
-
-@handles("dense", "conv2d")
-def _weighted_sum(operation: Operation, lowering: Lowering) -> None:
-    kernel = operation.weights["kernel"].value
-    values, types = _weights(operation)
     grids = lowering.grid(operation.input), lowering.grid(operation.output)
-    types["accum"] = accumulator_type(operation, *grids)
-    geometry: dict[str, Any]
-    if operation.kind == "dense":
-        geometry = {"n_in": kernel.shape[0], "n_out": kernel.shape[1]}
+    types = {
+        "weight": type_of_values(kernel),
+        "bias": type_of_values(bias),
+        "accum": accumulator_type(kernel, bias, *grids),
+    }
+    geometry: dict[str, Any] = {"weight_data": kernel}
+    class_name = "Conv2D"
+    if kernel.ndim == 2:
+        class_name = "Dense"
+        geometry |= {"n_in": kernel.shape[0], "n_out": kernel.shape[1]}
     else:
-        geometry = window_of(operation, lowering, kernel.shape[:2], "filt")
+        geometry |= window_of(operation, lowering, kernel.shape[:2], "filt")
+        if _is_depthwise(operation, kernel):
+            class_name = "DepthwiseConv2D"
+            each = np.arange(kernel.shape[-1])
+            del geometry["weight_data"]
+            geometry["depthwise_data"] = kernel[..., each, each, np.newaxis]
     lowering.finish(
-        "Dense" if operation.kind == "dense" else "Conv2D",
+        class_name,
         operation,
         lowering.read(operation),
         types,
         data_format="channels_last",
+        bias_data=bias,
         **geometry,
-        **values,
     )
+
+
+def _is_depthwise(operation: Operation, kernel: np.ndarray) -> bool:
+    """Whether hls4ml's depthwise convolution computes it."""
+    rows, _, channels, filters = kernel.shape
+    groups = operation.attributes.get("groups", 1)
+    # With one filter a channel, and a buffer of at least one row.
+    return groups == channels == filters > 1 and rows > 1
 
 
 @handles("scale_offset")

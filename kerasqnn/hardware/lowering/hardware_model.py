@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -81,8 +82,24 @@ def prepare(model: keras.Model) -> HardwareModel:
         if graph.producer(o.input).kind == "input"
     ]
     arithmetic = analyse(graph)
-    chip = graph.without(*input_operations, *_idle_quantizers(graph, arithmetic))
+    idle = [*_idle_quantizers(graph, arithmetic), *_idle_reshapes(graph)]
+    chip = graph.without(*input_operations, *idle)
     return HardwareModel(graph, chip, arithmetic, quantizers, tuple(notes))
+
+
+def as_image(shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Return a shape on the chip, without the batch: a sequence is one row."""
+    return (1, *shape) if len(shape) == 2 else tuple(shape)
+
+
+def _idle_reshapes(graph: Graph) -> list[str]:
+    """Names of the reshapes between a sequence and its image."""
+    return [
+        o.name
+        for o in graph.of_kind("reshape")
+        if as_image(graph.tensors[o.input].shape[1:])
+        == as_image(graph.tensors[o.output].shape[1:])
+    ]
 
 
 def _is_final(operation: Operation, graph: Graph) -> bool:

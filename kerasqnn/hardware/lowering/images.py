@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...models import Operation
 from ...models.windows import padding_of
 from .lowering import Lowering
@@ -18,13 +20,17 @@ def window_of(
     """Return the geometry of a convolution (kind `filt`) or pooling (kind `pool`)."""
     height, width, channels = lowering.shape(operation.input)
     out_height, out_width, filters = lowering.shape(operation.output)
-    a = operation.attributes
-    pads = padding_of(operation, (height, width), window)
+    pads, strides = [(0, 0), (0, 0)], (1, 1)
+    if operation.kind != "dense":
+        size = operation.attributes.get("pool_size")
+        size = size or operation.weights["kernel"].value.shape[:2]
+        pads = padding_of(operation, (height, width), size)
+        strides = operation.attributes["strides"]
     return {
         f"{kind}_height": window[0],
         f"{kind}_width": window[1],
-        "stride_height": a["strides"][0],
-        "stride_width": a["strides"][1],
+        "stride_height": 1 if height == 1 else strides[0],
+        "stride_width": strides[1],
         "pad_top": pads[0][0],
         "pad_bottom": pads[0][1],
         "pad_left": pads[1][0],
@@ -36,6 +42,28 @@ def window_of(
         "n_chan": channels,
         "n_filt": filters,
     }
+
+
+def plain_kernel(operation: Operation) -> np.ndarray:
+    """Return the kernel with zeros for what groups and dilation leave out.
+
+    That of a dense layer on images is a convolution's of one pixel.
+    """
+    kernel = operation.weights["kernel"].value.astype(np.float64)
+    if operation.kind == "dense":
+        return kernel
+    a = operation.attributes
+    groups, (down, right) = a["groups"], a["dilation"]
+    rows, columns, channels, filters = kernel.shape
+    blocks = np.zeros((rows, columns, groups, channels, groups, filters // groups))
+    each = np.arange(groups)
+    split = kernel.reshape(rows, columns, channels, groups, -1)
+    blocks[:, :, each, :, each, :] = np.moveaxis(split, 3, 0)
+    spread = np.zeros(
+        ((rows - 1) * down + 1, (columns - 1) * right + 1, groups * channels, filters)
+    )
+    spread[::down, ::right] = blocks.reshape(rows, columns, groups * channels, filters)
+    return spread
 
 
 def _pooling(

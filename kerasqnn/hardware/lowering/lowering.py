@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import UnsupportedModelError
 from ...models import Grid, Operation
 from ...quantizers import FixedPoint
-from .hardware_model import HardwareModel
+from .hardware_model import HardwareModel, as_image
 from .types import FixedType, type_of_grid, type_of_quantizer
 
 # Layers whose last step assigns a number with all its bits to the output type, which
@@ -56,8 +56,10 @@ class Lowering:
     # -- what is known of the model ----------------------------------------------------
 
     def shape(self, tensor: str) -> list[int]:
-        """Shape of a tensor without the batch axis."""
-        return [int(d or 0) for d in self.model.chip.tensors[tensor].shape[1:]]
+        """Shape of a tensor without the batch axis, a sequence's as an image's."""
+        return [
+            int(d or 0) for d in as_image(self.model.chip.tensors[tensor].shape[1:])
+        ]
 
     def grid(self, tensor: str) -> Grid:
         """Grid of a tensor of the chip."""

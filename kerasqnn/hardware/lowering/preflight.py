@@ -12,9 +12,10 @@ from ...models.floating_point import why_floating_point
 from ...models.grids import FLOAT32_BITS, FLOAT64_BITS
 from ...quantizers import Affine, Binary, FixedPoint, Ternary
 from ...quantizers.functions import FUNCTIONS
-from .hardware_model import HardwareModel
+from .hardware_model import HardwareModel, as_image
 from .types import ROUNDING
 
+_SHAPES = "one axis, (steps, channels) or (height, width, channels)"
 Check = Callable[[Operation, HardwareModel, str], str | None]
 _CHECKS: dict[str, Check] = {}
 
@@ -134,11 +135,8 @@ def _check_values(operation: Operation, model: HardwareModel) -> str | None:
 @_checks("input")
 def _input(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
     shape = model.chip.tensors[operation.output].shape[1:]
-    if None in shape or len(shape) not in (1, 3):
-        return (
-            "inputs must have a fixed shape of one axis or (height, width, channels). "
-            f"Received: {shape}"
-        )
+    if None in shape or len(shape) not in (1, 2, 3):
+        return f"inputs must have a fixed shape of {_SHAPES}. Received: {shape}"
     quantizer = model.input_quantizers.get(operation.output)
     return _zero_point(quantizer) if isinstance(quantizer, Affine) else None
 
@@ -189,28 +187,18 @@ def _quantize(operation: Operation, model: HardwareModel, io_type: str) -> str |
     return None
 
 
-@_checks("relu", "global_max_pool2d", "global_average_pool2d")
+@_checks("dense", "relu", "global_max_pool2d", "global_average_pool2d")
 def _always(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
-    return None
-
-
-@_checks("dense")
-def _dense(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
-    rank = len(model.chip.tensors[operation.input].shape)
-    if rank != 2:
-        return f"dense layers take vectors. Flatten first. Received: {rank} axes"
     return None
 
 
 @_checks("conv2d")
 def _conv2d(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
     a = operation.attributes
-    if a["groups"] != 1:
-        return f"hls4ml computes grouped convolutions wrongly. Received: {a['groups']}"
-    if a["dilation"] != (1, 1):
-        return f"hls4ml has no dilated convolution. Received: {a['dilation']}"
     rows, columns = operation.weights["kernel"].value.shape[:2]
-    if io_type == "io_stream" and rows == 1 < columns and a["strides"][0] > 1:
+    height = as_image(model.chip.tensors[operation.input].shape[1:])[0]
+    skips = a["strides"][0] > 1 and height != 1
+    if io_type == "io_stream" and rows == 1 < columns and skips:
         return (
             "in streams, hls4ml forgets the row stride of kernels of one row. Use "
             f"io_type='io_parallel'. Received: strides={a['strides']}"
@@ -222,7 +210,7 @@ def _conv2d(operation: Operation, model: HardwareModel, io_type: str) -> str | N
 def _scale_offset(
     operation: Operation, model: HardwareModel, io_type: str
 ) -> str | None:
-    rank = len(model.chip.tensors[operation.input].shape)
+    rank = len(model.chip.tensors[operation.output].shape)
     if operation.attributes["axis"] != rank - 1:
         return "batch normalization must run along the last axis."
     return None
@@ -231,8 +219,10 @@ def _scale_offset(
 @_checks("max_pool2d", "average_pool2d")
 def _pool(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
     a = operation.attributes
-    before = model.chip.tensors[operation.input].shape[1:3]
-    after = model.chip.tensors[operation.output].shape[1:3]
+    before, after = (
+        as_image(model.chip.tensors[t].shape[1:])[:2]
+        for t in (operation.input, operation.output)
+    )
     axes = list(zip(before, after, a["pool_size"], a["strides"], strict=True))
     grid = model.grid(operation.input)
     if (
@@ -259,11 +249,8 @@ def _pool(operation: Operation, model: HardwareModel, io_type: str) -> str | Non
 def _reshape(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
     target = operation.attributes["target_shape"]
     last = model.chip.tensors[operation.input].shape[-1] or 0
-    if None in target or len(target) not in (1, 3):
-        return (
-            "a tensor must have one axis or (height, width, channels). "
-            f"Received: target shape {target}"
-        )
+    if None in target or len(target) not in (1, 2, 3):
+        return f"tensors must have a shape of {_SHAPES}. Received: target {target}"
     if io_type == "io_stream" and last % target[-1] and target[-1] % last:
         return (
             f"the words of a stream cannot go from {last} to {target[-1]} numbers. Use "
@@ -274,7 +261,7 @@ def _reshape(operation: Operation, model: HardwareModel, io_type: str) -> str | 
 
 @_checks("add", "subtract", "multiply", "maximum", "minimum")
 def _merge(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
-    shapes = {model.chip.tensors[t].shape for t in operation.inputs}
+    shapes = {as_image(model.chip.tensors[t].shape[1:]) for t in operation.inputs}
     if len(shapes) > 1:
         return f"its inputs must have one shape. Received: {sorted(map(str, shapes))}"
     return None
@@ -284,7 +271,7 @@ def _merge(operation: Operation, model: HardwareModel, io_type: str) -> str | No
 def _concatenate(
     operation: Operation, model: HardwareModel, io_type: str
 ) -> str | None:
-    rank = len(model.chip.tensors[operation.input].shape)
+    rank = len(model.chip.tensors[operation.output].shape)
     if operation.attributes["axis"] != rank - 1:
         return "only concatenation along the last axis is supported."
     return None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models import Grid, Operation
+from ...models import Grid
 from ...models.grids import exponent_of_lsb
 from ...quantizers import FixedPoint
 
@@ -104,15 +104,17 @@ def type_of_quantizer(quantizer: FixedPoint, step: float) -> FixedType:
     )
 
 
-def accumulator_type(operation: Operation, grid: Grid, result: Grid) -> FixedType:
+def accumulator_type(
+    kernel: np.ndarray, bias: np.ndarray, grid: Grid, result: Grid
+) -> FixedType:
     """Return the type of the partial sums of a dense layer or a convolution.
 
     Args:
-        operation: The layer.
+        kernel: Its kernel, float64; every output sees every channel.
+        bias: Its bias, float64.
         grid: Its input.
         result: Its output.
     """
-    kernel = operation.weights["kernel"].value.astype(np.float64)
     channels = np.ones(kernel.shape[-2])[:, np.newaxis]
     ends = (
         kernel * (grid.low.reshape(-1, 1) * channels),
@@ -122,9 +124,7 @@ def accumulator_type(operation: Operation, grid: Grid, result: Grid) -> FixedTyp
     # Products may come in any order, and padding puts zeros among them.
     low = np.sum(np.minimum(np.minimum(*ends), 0.0), axis=axes)
     high = np.sum(np.maximum(np.maximum(*ends), 0.0), axis=axes)
-    if "bias" in operation.weights:
-        bias = operation.weights["bias"].value.astype(np.float64)
-        low, high = low + np.minimum(bias, 0.0), high + np.maximum(bias, 0.0)
+    low, high = low + np.minimum(bias, 0.0), high + np.maximum(bias, 0.0)
     return type_of_range(result.step, float(low.min()), float(high.max()))
 
 
