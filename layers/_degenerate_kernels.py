@@ -11,6 +11,7 @@ from keras import ops
 
 from ..errors import QuantizationWarning
 from ..quantizers import FixedPoint, Quantizer
+from ._weights import weight_of
 
 _SHARE = 0.9
 _FEWEST = 32  # weights; of fewer, all may well be small
@@ -33,10 +34,7 @@ def warn_of_degenerate_kernels(layer: Any) -> None:
         stem = argument.removesuffix("_quantizer")
         if stem == "bias" or not isinstance(quantizer, Quantizer):
             continue
-        try:
-            values = _values(layer._weight_of(argument))
-        except AttributeError:  # it quantizes an activation
-            continue
+        values = _values(weight_of(layer, argument))
         if values is None or np.count_nonzero(values) < _FEWEST:
             continue
         grid = quantizer.fixed(values)

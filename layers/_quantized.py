@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -16,6 +15,7 @@ from .. import quantizers
 from ..quantizers import QuantizedWeight, StatefulQuantizer
 from ..quantizers.parsing import AnyQuantizer, is_quantizer_string
 from ._degenerate_kernels import warn_of_degenerate_kernels
+from ._weights import weight_of
 from .noise_point import NoisePoint
 
 
@@ -180,30 +180,13 @@ class QuantizedLayer(keras.layers.Layer):
         stem = argument.removesuffix("_quantizer")
         if stem in ("activation", "output"):
             return (None, *self.compute_output_shape(input_shape)[1:])
-        try:
-            weight = self._weight_of(argument)
-        except AttributeError:
+        weight = weight_of(self, argument)
+        if weight is None and not hasattr(self, stem):
             raise ValueError(
                 f"{type(self).__name__} takes no quantizer with variables as "
                 f"`{argument}`. Received: {argument}={getattr(self, argument)!r}"
-            ) from None
+            )
         return None if weight is None else tuple(weight.shape)
-
-    def _weight_of(self, argument: str) -> Any:
-        """Return what a quantizer of weights quantizes.
-
-        Returns:
-            The variable, or None where the layer goes without it.
-
-        Raises:
-            AttributeError: If the argument is of no weight, but of an activation.
-        """
-        stem = argument.removesuffix("_quantizer")
-        names = (f"{stem}_kernel", stem, *(["kernel"] if stem == "depthwise" else []))
-        for name in names:
-            if hasattr(self, name):
-                return getattr(self, name)
-        raise AttributeError(argument)
 
     def quantized_weights(self) -> dict[str, QuantizedWeight]:
         """Return the weights that have a quantizer, as inference uses them.
@@ -236,9 +219,7 @@ class QuantizedLayer(keras.layers.Layer):
         found = {}
         for argument in self.quantizer_arguments:
             quantizer = getattr(self, argument)
-            weight = None
-            with suppress(AttributeError):  # it quantizes an activation
-                weight = self._weight_of(argument)
+            weight = weight_of(self, argument)
             if quantizer is not None and weight is not None:
                 name = argument.removesuffix("_quantizer")
                 found[name] = QuantizedWeight.of(weight, quantizer)

@@ -81,9 +81,6 @@ class QuantizedRecurrent(QuantizedLayer):
     def _build_quantizers(self, input_shape: Any) -> None:
         """Leave it to the cell."""
 
-    def _weight_of(self, argument: str) -> Any:
-        return self.cell._weight_of(argument)
-
     def call(
         self,
         sequences: Any,

@@ -9,10 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..layers._weights import weight_of
 from ..quantizers import Quantizer, UniformQuantizer
 from .graph import Graph, Operation
 from .readers.registry import parameter
-from .rewriting import array, list_weights, weight_of
+from .rewriting import array, list_weights
 
 FLOAT_BITS = 32
 # A tensor has its input's bits behind them.

@@ -11,6 +11,7 @@ import numpy as np
 from .. import layers as quant_layers
 from .. import quantizers
 from ..errors import unknown_name
+from ..layers._weights import weight_of
 from ..quantizers import Binary, StatefulQuantizer
 from ..quantizers import calibrate as calibrate_values
 from .activation_ranges import Ranges
@@ -26,7 +27,7 @@ from .quantize_config import (
     twin,
 )
 from .readers.normalization import inference_scale_and_offset
-from .rewriting import array, copy_of, list_weights, weight_of, with_config
+from .rewriting import array, copy_of, list_weights, with_config
 
 # Their results lie on the grid of their inputs.
 _KEEP_THE_GRID = {

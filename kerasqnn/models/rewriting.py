@@ -217,14 +217,6 @@ def list_weights(layer: Layer, whole: bool = False) -> list[Any]:
     return [w for w in weights if id(w) not in extra]
 
 
-def weight_of(layer: Layer, argument: str) -> Any:
-    """Return the weight that a quantizer argument of a layer acts on, or None."""
-    base = argument.removesuffix("_quantizer")
-    weights = {w.name: w for w in list_weights(layer)}
-    names = (base, f"{base}_kernel", "kernel" if base == "depthwise" else base)
-    return next((weights[name] for name in names if name in weights), None)
-
-
 def array(value: Any) -> np.ndarray:
     """Return a tensor or variable as a numpy array."""
     return np.asarray(ops.convert_to_numpy(value))

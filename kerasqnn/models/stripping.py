@@ -10,11 +10,12 @@ from .. import layers as quant_layers
 from ..errors import UnsupportedModelError, unknown_name
 from ..layers import NoisePoint, QuantActivation, QuantInput
 from ..layers._quantized import Noisy, QuantizedLayer
+from ..layers._weights import weight_of
 from ..quantizers import Binary, Quantizer, StatefulQuantizer, Ternary
 from .noise_control import noise_points
 from .quantize_config import twin
 from .readers.registry import parameter
-from .rewriting import array, copy_of, rewrite, weight_of, with_config
+from .rewriting import array, copy_of, rewrite, with_config
 
 WEIGHTS = ("quantized", "float")
 
@@ -193,6 +194,12 @@ def _store_quantized(layer: Any, new: Any, path: str) -> None:
         if layer.is_quantized:
             _store_normalization(layer, new, path)
         return
+    if layer.is_quantized and getattr(layer, "lora_enabled", False):
+        raise UnsupportedModelError(
+            f"Layer {path!r} quantizes the sum of its kernel and low-rank weights, "
+            "which a plain layer would not.",
+            layer=path,
+        )
     for argument in layer.quantizer_arguments:
         quantizer = getattr(layer, argument)
         base = argument.removesuffix("_quantizer")
