@@ -12,6 +12,7 @@ from keras import ops
 
 from ..errors import unknown_name
 from ..quantizers import QuantizedWeight
+from ._normalization import INVERSES, inverse_deviation, rounded
 from ._quantized import QuantizedLayer
 
 FOLDING_MODES = ("ema_stats_folding", "batch_stats_folding")
@@ -54,6 +55,7 @@ class FoldedLayer(QuantizedLayer):
         **_NORMALIZATION,
         "ema_freeze_delay": None,
         "folding_mode": "ema_stats_folding",
+        "inverse": "divide",
     }
     kernel_quantizer_argument = "kernel_quantizer"
 
@@ -64,6 +66,9 @@ class FoldedLayer(QuantizedLayer):
             raise ValueError(
                 unknown_name("`folding_mode`", folding_mode, FOLDING_MODES)
             )
+        inverse = options.pop("inverse")
+        if inverse not in INVERSES:
+            raise ValueError(unknown_name("`inverse`", inverse, INVERSES))
         delay = 0 if ema_freeze_delay is None else ema_freeze_delay
         if isinstance(delay, bool) or not isinstance(delay, Integral):
             raise ValueError(
@@ -78,6 +83,7 @@ class FoldedLayer(QuantizedLayer):
             )
         self.ema_freeze_delay = ema_freeze_delay
         self.folding_mode = folding_mode
+        self.inverse = inverse
         first = getattr(self, "data_format", "channels_last") == "channels_first"
         self.batch_normalization = _CountedBatchNormalization(
             axis=1 if first else -1,
@@ -162,7 +168,7 @@ class FoldedLayer(QuantizedLayer):
         if self.folding_mode == "batch_stats_folding":
             return mean, factor, factor, None
         ratio = ops.sqrt(moving_variance + norm.epsilon)
-        ratio = ratio * self._reciprocal_deviation(variance)
+        ratio = self._factor(variance, ratio)
         return mean, factor, moving_factor, ops.where(batch, ratio, 1.0)
 
     def _is_batch_step(self) -> Any:
@@ -187,16 +193,12 @@ class FoldedLayer(QuantizedLayer):
         shape[self._channel_axis] = -1
         return ops.reshape(vector, shape)
 
-    def _reciprocal_deviation(self, variance: Any) -> Any:
-        # Grappler makes this of a division, or one of TensorFlow's approximations: so
-        # a layer called eagerly, a traced one and QKeras's traced one share their bits.
-        return ops.reciprocal(ops.sqrt(variance + self.batch_normalization.epsilon))
-
-    def _factor(self, variance: Any) -> Any:
+    def _factor(self, variance: Any, gamma: Any = None) -> Any:
         """Return `gamma / sqrt(variance + epsilon)`."""
-        gamma = self.batch_normalization.gamma
-        factor = self._reciprocal_deviation(variance)
-        return factor if gamma is None else factor * ops.cast(gamma, self._fold_dtype)
+        gamma = self.batch_normalization.gamma if gamma is None else gamma
+        gamma = None if gamma is None else ops.cast(gamma, self._fold_dtype)
+        variance = variance + self.batch_normalization.epsilon
+        return inverse_deviation(variance, gamma, self.inverse)
 
     def _folded(self, kernel_factor: Any, factor: Any, mean: Any) -> tuple[Any, Any]:
         """Return the folded kernel and bias, before the quantizers."""
@@ -204,7 +206,7 @@ class FoldedLayer(QuantizedLayer):
         kernel = ops.cast(self.kernel, self._fold_dtype)
         kernel = self._along_kernel(kernel_factor) * kernel
         bias = 0.0 if self.bias is None else ops.cast(self.bias, self._fold_dtype)
-        bias = factor * (bias - mean)
+        bias = rounded(factor * (bias - mean))
         return kernel, bias if beta is None else bias + ops.cast(beta, self._fold_dtype)
 
     def _along_kernel(self, vector: Any) -> Any:
@@ -240,4 +242,5 @@ class FoldedLayer(QuantizedLayer):
         config |= {name: normalization[name] for name in _NORMALIZATION}
         config["ema_freeze_delay"] = self.ema_freeze_delay
         config["folding_mode"] = self.folding_mode
+        config["inverse"] = self.inverse
         return config

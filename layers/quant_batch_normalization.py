@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,12 +10,8 @@ from keras.saving import register_keras_serializable
 
 from ..errors import unknown_name
 from ..quantizers import QuantizedWeight
+from ._normalization import INVERSES, inverse_deviation, rounded
 from ._quantized import QuantizedLayer
-
-INVERSES: dict[str, Callable[[Any], Any]] = {
-    "rsqrt": ops.rsqrt,
-    "reciprocal": lambda variance: ops.reciprocal(ops.sqrt(variance)),
-}
 
 
 @register_keras_serializable(package="kerasqnn")
@@ -55,9 +50,11 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
         renorm_clipping: As Keras.
         renorm_momentum: As Keras.
         synchronized: As Keras.
-        inverse: How `1 / sqrt` is computed: `"rsqrt"`, one operation, as Keras and
-            QKeras 0.9 do; or `"reciprocal"` of the square root, as qkeras-v3 in traced
-            functions. Their last bits differ.
+        inverse: How `gamma / sqrt` is computed where a quantizer is set: `"divide"`,
+            correctly rounded, with the same bits in every backend, eager, traced or
+            compiled by XLA; `"rsqrt"`, as Keras and QKeras 0.9; or `"reciprocal"` of
+            the square root, as qkeras-v3 in traced functions. TensorFlow approximates
+            the last two, whose last bits depend on the processor and on XLA.
         scale_quantizer: Quantizer of `s`, or None.
         offset_quantizer: Quantizer of `o`, or None.
         gamma_quantizer: Quantizer of `gamma`, or None.
@@ -88,7 +85,7 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
         "mean_quantizer",
         "variance_quantizer",
     )
-    option_defaults = {"inverse": "rsqrt"}
+    option_defaults = {"inverse": "divide"}
 
     def _set_options(self, inverse: str) -> None:  # type: ignore[override]
         if inverse not in INVERSES:
@@ -106,16 +103,11 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
     @property
     def is_quantized(self) -> bool:
         """Whether the layer computes other bits than Keras's."""
-        return super().is_quantized or getattr(self, "inverse", "rsqrt") != "rsqrt"
+        inverse = getattr(self, "inverse", None)
+        return super().is_quantized or inverse == "reciprocal"
 
     def _quantized_shape(self, argument: str, input_shape: Any) -> Any:
         return tuple(self.moving_mean.shape)
-
-    def _weight_of(self, argument: str) -> Any:
-        moving = {"mean_quantizer": "mean", "variance_quantizer": "variance"}
-        if argument in moving:
-            return getattr(self, f"moving_{moving[argument]}")
-        return super()._weight_of(argument)
 
     def _quantized_weights(self) -> dict[str, QuantizedWeight]:
         scale, offset = self.inference_scale_and_offset()
@@ -137,7 +129,10 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
         scale, offset = self._scale_and_offset(mean, variance)
         shape = [1] * len(x.shape)
         shape[self.axis] = -1
-        outputs = x * ops.reshape(scale, shape) + ops.reshape(offset, shape)
+        outputs = x * ops.reshape(scale, shape)
+        if self.scale_quantizer is None:  # the product is on no grid
+            outputs = rounded(outputs)
+        outputs = outputs + ops.reshape(offset, shape)
         return self._finish(ops.cast(outputs, self.compute_dtype), training)
 
     def _statistics(self, x: Any, training: bool | None, mask: Any) -> tuple[Any, Any]:
@@ -155,16 +150,17 @@ class QuantBatchNormalization(QuantizedLayer, keras.layers.BatchNormalization):
 
     def _scale_and_offset(self, mean: Any, variance: Any) -> tuple[Any, Any]:
         variance = self._quantized(self.variance_quantizer, variance) + self.epsilon
-        scale = INVERSES[self.inverse](variance)
+        gamma = None
         if self.scale:
             gamma = self._quantized(self.gamma_quantizer, self.gamma)
-            scale = scale * ops.cast(gamma, scale.dtype)
+            gamma = ops.cast(gamma, variance.dtype)
+        scale = inverse_deviation(variance, gamma, self.inverse)
         scale = self._quantized(self.scale_quantizer, scale)
         mean = self._quantized(self.mean_quantizer, mean)
-        offset = -mean * scale
+        offset = rounded(-mean * scale)
         if self.center:
             beta = self._quantized(self.beta_quantizer, self.beta)
-            offset = ops.cast(beta, scale.dtype) - mean * scale
+            offset = offset + ops.cast(beta, scale.dtype)
         return scale, self._quantized(self.offset_quantizer, offset)
 
     def inference_scale_and_offset(self) -> tuple[Any, Any]:

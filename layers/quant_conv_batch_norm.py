@@ -31,6 +31,8 @@ class QuantConv1DBatchNorm(FoldedLayer, _QuantizedConv, keras.layers.Conv1D):
         ema_freeze_delay: Number of training steps, 0 or more, after which the moving
             statistics are frozen; None or a negative number: never.
         folding_mode: `"ema_stats_folding"` or `"batch_stats_folding"`.
+        inverse: How `gamma / sqrt` is computed: `"divide"`, correctly rounded and the
+            same with XLA; or as QKeras does, see `QuantBatchNormalization`.
         kernel_quantizer: Quantizer of the folded kernel, or None; scales one a
             channel run along the filters.
         bias_quantizer: Quantizer of the folded bias, or None. The fold has a bias with
@@ -45,7 +47,8 @@ class QuantConv1DBatchNorm(FoldedLayer, _QuantizedConv, keras.layers.Conv1D):
         `(batch, new_steps, filters)`.
 
     Raises:
-        ValueError: If a string names no quantizer, noise, activation or folding mode.
+        ValueError: If a string names no quantizer, noise, activation, folding mode or
+            inverse.
     """
 
 
@@ -69,8 +72,8 @@ class QuantConv2DBatchNorm(FoldedLayer, _QuantizedConv, keras.layers.Conv2D):
         y = activation(noise(conv(inputs, k) + b))
 
     with the moving mean `m` and variance `v`. Training, its two folding modes, freezing
-    and gradients are those of `QuantDenseBatchNorm`; see there. The bits
-    are those of qkeras-v3's `QConv2DBatchnorm` in traced functions on TensorFlow.
+    and gradients are those of `QuantDenseBatchNorm`; see there. With
+    `inverse="reciprocal"` the bits are those of qkeras-v3's `QConv2DBatchnorm`.
 
     Args:
         *args: Those of `keras.layers.Conv2D`, in its order; `activation`
@@ -80,6 +83,8 @@ class QuantConv2DBatchNorm(FoldedLayer, _QuantizedConv, keras.layers.Conv2D):
         ema_freeze_delay: Number of training steps, 0 or more, after which the moving
             statistics are frozen; None or a negative number: never.
         folding_mode: `"ema_stats_folding"` or `"batch_stats_folding"`.
+        inverse: How `gamma / sqrt` is computed: `"divide"`, correctly rounded and the
+            same with XLA; or as QKeras does, see `QuantBatchNormalization`.
         kernel_quantizer: Quantizer of the folded kernel, or None; scales one a
             channel run along the filters.
         bias_quantizer: Quantizer of the folded bias, or None. The fold has a bias with
@@ -94,7 +99,8 @@ class QuantConv2DBatchNorm(FoldedLayer, _QuantizedConv, keras.layers.Conv2D):
         `(batch, new_height, new_width, filters)`.
 
     Raises:
-        ValueError: If a string names no quantizer, noise, activation or folding mode.
+        ValueError: If a string names no quantizer, noise, activation, folding mode or
+            inverse.
     """
 
 

@@ -40,8 +40,10 @@ class QuantDenseBatchNorm(FoldedLayer, keras.layers.Dense):
     -1 and is saved; step `iteration <= ema_freeze_delay` uses the batch. The float
     weights after the fold, before the quantizers, are `folded_kernel_and_bias()`.
 
-    Inference and training have the bits of qkeras-v3's `QDenseBatchnorm` in traced
-    functions, that is in `predict` and `fit`, on TensorFlow.
+    What inference folds has the same bits in every backend, eager, traced or compiled.
+    With `inverse="reciprocal"` inference and training have those of qkeras-v3's
+    `QDenseBatchnorm` in traced functions, that is in `predict` and `fit`, on TensorFlow
+    without XLA.
 
     Args:
         *args: Those of `keras.layers.Dense`, in its order; `activation` may also be a
@@ -62,6 +64,8 @@ class QuantDenseBatchNorm(FoldedLayer, keras.layers.Dense):
         ema_freeze_delay: Number of training steps, 0 or more, after which the moving
             statistics are frozen; None or a negative number: never.
         folding_mode: `"ema_stats_folding"` or `"batch_stats_folding"`.
+        inverse: How `gamma / sqrt` is computed: `"divide"`, correctly rounded and the
+            same with XLA; or as QKeras does, see `QuantBatchNormalization`.
         kernel_quantizer: Quantizer of the folded kernel, or None; scales one a channel
             run along the outputs.
         bias_quantizer: Quantizer of the folded bias, or None. The fold has a bias with
@@ -76,7 +80,8 @@ class QuantDenseBatchNorm(FoldedLayer, keras.layers.Dense):
         `(batch, ..., units)`.
 
     Raises:
-        ValueError: If a string names no quantizer, noise, activation or folding mode.
+        ValueError: If a string names no quantizer, noise, activation, folding mode or
+            inverse.
 
     Example:
 

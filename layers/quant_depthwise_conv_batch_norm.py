@@ -26,8 +26,8 @@ class QuantDepthwiseConv2DBatchNorm(
         y = activation(noise(depthwise_conv(inputs, k) + b))
 
     with the moving mean `m` and variance `v`. Training, its two folding modes, freezing
-    and gradients are those of `QuantDenseBatchNorm`; see there. The bits
-    are those of qkeras-v3's `QDepthwiseConv2DBatchnorm`.
+    and gradients are those of `QuantDenseBatchNorm`; see there. With `inverse="rsqrt"`
+    the bits are those of qkeras-v3's `QDepthwiseConv2DBatchnorm`.
 
     Args:
         *args: Those of `keras.layers.DepthwiseConv2D`, in its order; `activation`
@@ -37,6 +37,8 @@ class QuantDepthwiseConv2DBatchNorm(
         ema_freeze_delay: Number of training steps, 0 or more, after which the moving
             statistics are frozen; None or a negative number: never.
         folding_mode: `"ema_stats_folding"` or `"batch_stats_folding"`.
+        inverse: How `gamma / sqrt` is computed: `"divide"`, correctly rounded and the
+            same with XLA; or as QKeras does, see `QuantBatchNormalization`.
         depthwise_quantizer: Quantizer of the folded kernel, or None. A
             vector of scales runs along the kernel's last axis, the depth multiplier.
         bias_quantizer: Quantizer of the folded bias, or None. The fold has a bias with
@@ -51,13 +53,11 @@ class QuantDepthwiseConv2DBatchNorm(
         `(batch, new_height, new_width, channels * depth_multiplier)`.
 
     Raises:
-        ValueError: If a string names no quantizer, noise, activation or folding mode.
+        ValueError: If a string names no quantizer, noise, activation, folding mode or
+            inverse.
     """
 
     kernel_quantizer_argument = "depthwise_quantizer"
-
-    def _reciprocal_deviation(self, variance: Any) -> Any:
-        return ops.rsqrt(variance + self.batch_normalization.epsilon)  # as QKeras here
 
     def _along_kernel(self, vector: Any) -> Any:
         return ops.reshape(vector, (-1, self.depth_multiplier))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -107,12 +107,13 @@ def _folded(target: type, kernel: str) -> Entry:
     """Return the entry of a QKeras layer with batch normalization folded in."""
     plain = _weighted(target, kernel, "bias")
     weights = (kernel, "bias", *(f"batchnorm/{n}" for n in _NORMALIZATION))
+    own: Iterable[str] = target.option_defaults  # type: ignore[attr-defined]
     return replace(
         plain,
         weights=(*weights, "batchnorm/iteration"),
-        extra=tuple(target.option_defaults),  # type: ignore[attr-defined]
+        extra=tuple(name for name in own if name != "inverse"),
         dropped=("axis", "synchronized"),
-        options=_last_axis,
+        options=_fold,
     )
 
 
@@ -174,14 +175,15 @@ class BidirectionalEntry(Entry):
             raise layer.refused(f"{side}: {error}") from error
 
 
-def _last_axis(layer: LayerDescription) -> Mapping[str, Any]:
+def _fold(layer: LayerDescription) -> Mapping[str, Any]:
     axis = layer.config.get("axis", -1)
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
     if axis not in (-1, 1 if layer.class_name == "QDenseBatchnorm" else 3):
         raise layer.refused(
             f"it normalizes along another axis than the last. Received: axis={axis!r}"
         )
-    return {}
+    is_depthwise = layer.class_name == "QDepthwiseConv2DBatchnorm"
+    return {"inverse": "rsqrt" if is_depthwise else "reciprocal"}
 
 
 def _inverse(layer: LayerDescription) -> Mapping[str, Any]:

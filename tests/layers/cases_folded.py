@@ -24,6 +24,7 @@ _NORMALIZATION = {
     "gamma_constraint": "max_norm",
     "ema_freeze_delay": 5,
     "folding_mode": "batch_stats_folding",
+    "inverse": "reciprocal",
 }
 _OF_KERAS: dict[str, Any] = {"data_format": "channels_last", "padding": "same"}
 _OF_KERAS |= {"strides": 1, "dilation_rate": 1}

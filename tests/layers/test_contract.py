@@ -84,7 +84,7 @@ def test_signature(cls):
         "state",
     )
     own = _without_normalization(own)
-    own = [p for p in own if (p.name, p.default) != ("inverse", "rsqrt")]
+    own = [p for p in own if (p.name, p.default) != ("inverse", "divide")]
     quantizers = [f"{n}_quantizer" for n in quantized]
     assert {p.name for p in own} <= {*quantizers, "noise"}
     for parameter in own:
@@ -98,6 +98,7 @@ def _without_normalization(own):
     names = [n for n in theirs if n not in ("axis", "synchronized", "kwargs")]
     folded = {n: theirs[n].default for n in names if "renorm" not in n}
     folded |= {"ema_freeze_delay": None, "folding_mode": "ema_stats_folding"}
+    folded["inverse"] = "divide"
     if [p.name for p in own[: len(folded)]] != list(folded):
         return own
     assert [p.default for p in own[: len(folded)]] == list(folded.values())

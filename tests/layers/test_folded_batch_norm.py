@@ -94,7 +94,8 @@ def test_bits_of_qkeras(mode, delay, quantized):
         return getattr(qkeras, f"Q{kind}Batchnorm")(**options_)
 
     def make_ours(kind):
-        options_ = _arguments(kind, quantized, **options)
+        inverse = "rsqrt" if kind == "DepthwiseConv2D" else "reciprocal"
+        options_ = _arguments(kind, quantized, inverse=inverse, **options)
         return getattr(layers, f"Quant{kind}BatchNorm")(**options_)
 
     pair = _network(make_ours), _network(make_theirs)
@@ -222,6 +223,7 @@ def test_masked_steps_are_left_out():
     ("options", "text"),
     [
         ({"folding_mode": "ema"}, "folding_mode"),
+        ({"inverse": "sqrt"}, "`inverse`.*Received: 'sqrt'"),
         ({"ema_freeze_delay": 1.5}, "ema_freeze_delay=1.5"),
         ({"ema_freeze_delay": True}, "ema_freeze_delay=True"),
         ({"dtype": "int8_from_float32"}, "bypass the fold"),
