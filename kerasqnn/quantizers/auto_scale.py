@@ -14,7 +14,7 @@ from .quantizer import (
     UniformQuantizer,
     check_int,
     constant,
-    opaque,
+    divide,
     without_denormals,
 )
 from .reductions import nearest_power_of_two, ordered_sum, tool_mean
@@ -209,7 +209,7 @@ class AutoScale(Quantizer):
             terms = xp.maximum(xp.abs(xp.stack(products)), -xp.abs(x))
             axes_of_terms = tuple(a + 1 for a in others)
             total = ordered_sum(xp, xp.reshape(terms, (2, *split)), axes_of_terms)
-            means = total / opaque(xp, np.float32(count), total)
+            means = divide(xp, total, count)
             numerator, denominator = means[0], means[1]
         step = numerator / (denominator + EPSILON)
         step = xp.reshape(step, spread)

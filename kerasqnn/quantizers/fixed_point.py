@@ -17,6 +17,7 @@ from .quantizer import (
     check_int,
     check_scale,
     constant,
+    divide,
     opaque,
 )
 from .rounding import ROUNDING_MODES
@@ -168,7 +169,7 @@ class FixedPoint(UniformQuantizer):
     def _forward(self, xp: Any, x: Any) -> Any:
         step = constant(xp, self.grid_step, x)
         round_ = ROUNDING_MODES[self.rounding]
-        codes = x / opaque(xp, self.grid_step, x)
+        codes = divide(xp, x, self.grid_step)
         if self.overflow == "WRAP":
             # Exact for every code: a code that float32 holds and a multiple of `count`
             # below it differ by a number that float32 holds. What overflowed in the
@@ -301,7 +302,7 @@ class QuantizedLinear(FixedPoint):
         self._set(symmetric=bool(symmetric))
 
     def _gradient(self, x: Any, upstream: Any) -> Any:
-        codes = x / opaque(ops, self.grid_step, x)
+        codes = divide(ops, x, self.grid_step)
         inside = ops.logical_and(codes >= self.code_min, codes <= self.code_max)
         # A product: TensorFlow's `where` takes twice its time on a CPU.
         return upstream * ops.cast(inside, upstream.dtype)

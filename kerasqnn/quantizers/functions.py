@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from .._values import ValueObject
-from .quantizer import all_powers_of_two, constant, opaque, with_gradient
+from .quantizer import all_powers_of_two, constant, divide, opaque, with_gradient
 
 # The kinds of operations in a graph that compute a `Function` exactly as it is here.
 FUNCTIONS = (
@@ -182,10 +182,10 @@ class HardSwish(Function):
 
     def _forward(self, xp: Any, x: Any) -> Any:
         product = x * self._clipped(xp, x)
-        return product / opaque(xp, np.float32(self.bound), product)
+        return divide(xp, product, self.bound)
 
     def _gradient(self, x: Any, upstream: Any) -> Any:
-        upstream = upstream / opaque(ops, np.float32(self.bound), upstream)
+        upstream = divide(ops, upstream, self.bound)
         shifted = x + self.shift
         rising = ops.logical_and(shifted > 0, shifted <= self.bound)
         slope = upstream * x * ops.cast(rising, upstream.dtype)

@@ -12,7 +12,7 @@ from keras.saving import register_keras_serializable
 
 from .calibration import with_step
 from .fixed_point import FixedPoint
-from .quantizer import check_int, opaque
+from .quantizer import check_int, divide
 from .reductions import nearest_power_of_two
 from .stateful import (
     StatefulQuantizer,
@@ -305,7 +305,7 @@ class PACT(_LearnedGrid):
 
     def _raw_step(self, xp: Any, state: dict[str, Any]) -> Any:
         alpha = state["alpha"]
-        return alpha / opaque(xp, np.float32(self.code_max), alpha)
+        return divide(xp, alpha, self.code_max)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""

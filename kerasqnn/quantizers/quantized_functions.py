@@ -11,7 +11,7 @@ from keras.saving import register_keras_serializable
 from ..errors import unknown_name
 from .fixed_point import FixedPoint
 from .functions import ClippedLinear, Function, HardSwish, SmoothFunction
-from .quantizer import Quantizer, UniformQuantizer, check_int, constant, positive
+from .quantizer import Quantizer, UniformQuantizer, check_int, divide, positive
 
 SIGMOIDS = ("hard_sigmoid", "smooth_sigmoid", "sigmoid")
 # The sigmoid s of tanh = 2 s - 1; tanh itself has none.
@@ -89,7 +89,7 @@ class _Squashing(QuantizedFunction):
         grid, functions, values = self._grid(), self._functions(), [x]
         for function in functions:
             values.append(function._forward(ops, values[-1]))
-        codes = ops.round(values.pop() / constant(ops, grid.step, x))
+        codes = ops.round(divide(ops, values.pop(), grid.step))
         inside = ops.logical_and(codes >= self._lowest, codes <= grid.code_max)
         upstream = upstream * ops.cast(inside, upstream.dtype)
         for function, value in zip(functions[::-1], values[::-1], strict=True):

@@ -185,13 +185,30 @@ def opaque(xp: Any, value: Any, like: Any) -> Any:
 
     Grappler and XLA turn a division by a constant into a multiplication with its
     rounded reciprocal, and merge successive constant factors; both change bits unless
-    the constants are powers of two. `max(value, -abs(like))` is `value` whatever `like`
-    is, and no constant.
+    the factors are powers of two. `max(value, -abs(like))` is `value` whatever `like`
+    is, and no constant. Not for divisors: the reciprocals of a vector may be inexact
+    even where it holds powers of two only (see `divide`).
     """
     array = constant(xp, value, like)
     if xp is np or all_powers_of_two(value):
         return array
     return xp.maximum(array, -xp.abs(like))
+
+
+def divide(xp: Any, x: Any, divisor: Any) -> Any:
+    """Return `x / divisor`, rounded once, for a constant divisor without zeros.
+
+    Powers of two become a product with their exact inverses, as long as these are
+    normal numbers: what a compiler computes for the inverses of a vector is not exact.
+    """
+    divisor = np.asarray(divisor, np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        inverse = 1 / divisor
+    if all_powers_of_two(divisor) and are_normal(inverse):
+        return x * constant(xp, inverse, x)
+    if xp is np:
+        return x / constant(xp, divisor, x)
+    return x / xp.maximum(constant(xp, divisor, x), -xp.abs(x))
 
 
 def check_int(name: str, value: Any, low: int, high: int) -> int:

@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qonnx.custom_op.general.intquant import int_quant
 
-from kerasqnn.quantizers import ROUNDING_MODES, FixedPoint, QuantizedReLU
+from kerasqnn.quantizers import (
+    ROUNDING_MODES,
+    FixedPoint,
+    QuantizedLinear,
+    QuantizedReLU,
+)
 from kerasqnn.quantizers.fixed_point import OVERFLOW_MODES
 
 from . import exact
@@ -343,3 +348,20 @@ def test_relu_is_the_unsigned_fixed_point():
         assert relu != plain
     with pytest.raises(TypeError):
         QuantizedReLU(4, 2, signed=True)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        FixedPoint(8, 2, rounding="FLOOR", scale=2.0 ** (np.arange(24) % 5 - 2)),
+        FixedPoint(8, 2, scale=np.linspace(0.3, 2, 24)),
+        QuantizedLinear(6, 1, scale=2.0 ** (np.arange(24) % 5 - 2)),
+    ],
+    ids=["floor", "any scale", "linear"],
+)
+def test_compilers_divide_exactly(quantizer, compiled):
+    """What TensorFlow computes for the inverses of a vector of constants is rounded."""
+    x = (np.random.default_rng(0).integers(-150, 150, (500, 24)) / 16).astype("float32")
+    function = tf.function(lambda x: quantizer(x), jit_compile=compiled)
+    np.testing.assert_array_equal(function(tf.constant(x)), quantizer.quantize(x))
