@@ -29,6 +29,8 @@ from kerasqnn.errors import UnsupportedModelError
 from .random_quantizers import activation_quantizer, small_quantizer, weight_quantizer
 
 IDENTICAL, REFUSED, DIFFERENT, INVALID = "identical", "refused", "different", "invalid"
+# QKeras's own bits differ between `predict` and eager calls, and ours are the latter.
+EAGER = "identical in eager calls"
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Outcome:
 
     Attributes:
         seed: Its seed.
-        kind: `identical`, `refused`, `different`, or `invalid` where qkeras itself
-            cannot build, run, save or load it.
+        kind: `identical`, `identical in eager calls`, `refused`, `different`, or
+            `invalid` where qkeras itself cannot build, run, save or load it.
         reason: Why it was refused, without names and numbers.
         classes: Names of its layer classes.
     """
@@ -283,8 +285,13 @@ def run(seed: int, folder: Path) -> Outcome:
     except UnsupportedModelError as error:
         return Outcome(seed, REFUSED, shortened(error), classes)
     actual = predictions(model, x)
-    same = np.array_equal(actual, expected, equal_nan=True)
-    return Outcome(seed, IDENTICAL if same else DIFFERENT, "", classes)
+    if np.array_equal(actual, expected, equal_nan=True):
+        return Outcome(seed, IDENTICAL, "", classes)
+    eager = [
+        keras.ops.convert_to_numpy(m(x, training=False)) for m in (model, reference)
+    ]
+    same = np.array_equal(*eager, equal_nan=True)
+    return Outcome(seed, EAGER if same else DIFFERENT, "", classes)
 
 
 def predictions(model: keras.Model, x: Any) -> np.ndarray:
@@ -311,7 +318,7 @@ def table(outcomes: list[Outcome]) -> str:
     """Return the outcomes as Markdown."""
     kinds = Counter(o.kind for o in outcomes)
     lines = ["| models | number |", "|---|---:|"]
-    for kind in (IDENTICAL, REFUSED, DIFFERENT, INVALID):
+    for kind in (IDENTICAL, EAGER, REFUSED, DIFFERENT, INVALID):
         lines.append(f"| {kind} | {kinds[kind]} |")
     lines += ["", "| layer | identical | refused |", "|---|---:|---:|"]
     by_class = Counter((c, o.kind) for o in outcomes for c in o.classes)
