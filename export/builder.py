@@ -9,6 +9,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ..errors import UnsupportedModelError
 from ..models import Arithmetic, Graph, Operation, Parameter, Tensor
+from ..qonnx.operators import DOMAIN
 from ..quantizers import (
     Affine,
     Binary,
@@ -17,7 +18,6 @@ from ..quantizers import (
     Ternary,
     UniformQuantizer,
 )
-from .functions import DOMAIN
 
 CHANNELS_LAST, CHANNELS_FIRST = "channels_last", "channels_first"
 _PERMUTATION = {CHANNELS_FIRST: (0, 3, 1, 2), CHANNELS_LAST: (0, 2, 3, 1)}

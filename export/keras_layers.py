@@ -12,8 +12,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from ..errors import UnsupportedModelError
 from ..models import Operation
+from ..qonnx.functions import OPSET
 from .builder import Builder
-from .functions import OPSET
 
 
 def inline_keras_operation(operation: Operation, builder: Builder) -> None:

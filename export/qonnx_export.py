@@ -16,9 +16,9 @@ from .._version import __version__
 from ..errors import UnsupportedModelError, VerificationError
 from ..models import Arithmetic, Graph, analyse, read_model
 from ..models.noise_control import noise_switched_off
+from ..qonnx.functions import DOMAIN, DOMAIN_VERSION, OPSET, functions_for
 from . import function_handlers as function_handlers
 from .builder import Builder
-from .functions import DOMAIN, DOMAIN_VERSION, OPSET, functions_for
 from .handlers import handler_of
 from .keras_layers import inline_keras_operation, refuse_quantized
 
@@ -190,7 +190,7 @@ def _value_info(name: str, graph: Graph, tensor: str) -> onnx.ValueInfoProto:
 
 def _check(model: keras.Model, proto: onnx.ModelProto) -> None:
     """Compare ONNX Runtime with `model.predict` on random inputs, bit for bit."""
-    from .session import QONNXSession
+    from ..qonnx import QONNXSession
 
     inputs = random_inputs(model)
     if inputs is None:

@@ -32,6 +32,7 @@ if _TYPE_CHECKING:
     from .models import read_model as read_model
     from .models import strip_noise as strip_noise
     from .models import summary as summary
+    from .qonnx import QONNXSession as QONNXSession
     from .walking import walk_noise as walk_noise
 
 # Heavy rooms open at first use.
@@ -43,6 +44,7 @@ _LAZY = {
     "dequantize_model": "models",
     "fold_batch_normalization": "models",
     "from_hgq2": "conversion",
+    "QONNXSession": "qonnx",
     "from_qkeras": "conversion",
     "integer_reference": "models",
     "noise_points": "models",
@@ -58,6 +60,7 @@ _LAZY_MODULES = (
     "export",
     "hardware",
     "models",
+    "qonnx",
     "testing",
     "training",
     "walking",

@@ -11,7 +11,8 @@ from typing import Any
 
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper
 
-DOMAIN = "qonnx.custom_op.general"
+from .operators import DOMAIN
+
 DOMAIN_VERSION = 1
 OPSET = 13
 

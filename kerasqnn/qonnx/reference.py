@@ -6,13 +6,15 @@ import os
 from typing import Any
 
 import numpy as np
+from onnx import ModelProto
 
 
-def run_reference(path: str | os.PathLike[str], x: Any) -> Any:
+def run_reference(path: str | os.PathLike[str] | ModelProto, x: Any) -> Any:
     """Run a QONNX file node by node in qonnx's executor (slow; for comparison).
 
     Args:
-        path: The `.onnx` file; a symbolic batch is set to that of `x`.
+        path: The `.onnx` file, or the model itself; a symbolic batch is set to that
+            of `x`.
         x: Array with the batch axis first, or a list of them, one an input.
 
     Returns:
@@ -22,7 +24,9 @@ def run_reference(path: str | os.PathLike[str], x: Any) -> Any:
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.transformation.infer_shapes import InferShapes
 
-    model = ModelWrapper(os.fspath(path))
+    model = ModelWrapper(
+        path if isinstance(path, ModelProto) else os.fspath(path), make_deepcopy=True
+    )
     arrays = list(x) if isinstance(x, (list, tuple)) else [x]
     inputs = [np.asarray(a, np.float32) for a in arrays]
     for value in [*model.graph.input, *model.graph.output]:

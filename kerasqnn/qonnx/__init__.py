@@ -1,0 +1,6 @@
+"""QONNX files of any origin: the operators, and running them in ONNX Runtime."""
+
+from .operators import DOMAIN as DOMAIN
+from .reference import run_reference as run_reference
+from .session import QONNXSession as QONNXSession
+from .session import run_qonnx as run_qonnx

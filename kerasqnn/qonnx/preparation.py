@@ -1,0 +1,156 @@
+"""Makes any QONNX file a plain ONNX model that stock ONNX Runtime runs exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, helper, inliner, numpy_helper
+from onnx import version_converter as converter
+
+from .expansion import expand, is_expanded
+from .operators import CHANNELS_LAST_DOMAIN, GENERAL_DOMAINS, describe
+
+#: Lowest version of the standard operators in which expansions are written.
+OPSET = 13
+_STANDARD = ("", "ai.onnx")
+
+
+def prepare(model: ModelProto) -> ModelProto:
+    """Return a model of standard operators with the same numbers.
+
+    QONNX operators, under any domain that tools have used, are expanded; functions are
+    inlined; opsets older than 13 are converted; missing imports are added; parameters
+    that are listed as inputs too are inputs no more.
+
+    Args:
+        model: The model as loaded; left as it is.
+
+    Returns:
+        The model to run. Tensors keep their names.
+
+    Raises:
+        ValueError: If a node is not defined by ONNX, QONNX or the file.
+    """
+    prepared = ModelProto()
+    prepared.CopyFrom(model)
+    _import_domains(prepared)
+    prepared = _inline(prepared)
+    _drop_static_inputs(prepared.graph)
+    prepared = _convert(prepared)
+    _expand(prepared)
+    return prepared
+
+
+def constants_of(graph: GraphProto) -> dict[str, np.ndarray]:
+    """Return the initializers and the outputs of Constant nodes by name."""
+    values = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.domain in _STANDARD:
+            value = _constant(node)
+            if value is not None:
+                values[node.output[0]] = value
+    return values
+
+
+def _constant(node: NodeProto) -> np.ndarray | None:
+    (attribute,) = node.attribute
+    value = helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        return numpy_helper.to_array(value)
+    dtype = {"value_float": np.float32, "value_floats": np.float32}.get(
+        attribute.name, np.int64
+    )
+    return (
+        np.asarray(value, dtype)
+        if attribute.name.startswith(("value_float", "value_int"))
+        else None
+    )
+
+
+def _import_domains(model: ModelProto) -> None:
+    there = {i.domain for i in model.opset_import}
+    used = {n.domain for n in model.graph.node}
+    if not there.intersection(_STANDARD):
+        model.opset_import.append(helper.make_opsetid("", OPSET))
+    for domain in sorted(used - there - set(_STANDARD)):
+        model.opset_import.append(helper.make_opsetid(domain, 1))
+    for function in model.functions:
+        if not function.opset_import:
+            function.opset_import.append(helper.make_opsetid("", OPSET))
+
+
+def _inline(model: ModelProto) -> ModelProto:
+    """Drop the bodies of QONNX operators; inline all other functions."""
+    others = [f for f in model.functions if f.domain not in GENERAL_DOMAINS]
+    del model.functions[:]
+    for node in model.graph.node:
+        if node.domain in GENERAL_DOMAINS:
+            node.overload = ""
+    if not others:
+        return model
+    model.functions.extend(others)
+    return inliner.inline_local_functions(model)
+
+
+def _drop_static_inputs(graph: GraphProto) -> None:
+    initialized = {i.name for i in graph.initializer}
+    kept = [i for i in graph.input if i.name not in initialized]
+    del graph.input[:]
+    graph.input.extend(kept)
+
+
+def _convert(model: ModelProto) -> ModelProto:
+    version = next(i.version for i in model.opset_import if i.domain in _STANDARD)
+    if version >= OPSET:
+        return model
+    try:
+        return converter.convert_version(model, OPSET)
+    except Exception as error:  # the converter raises RuntimeError and its own types
+        raise ValueError(
+            f"The model's opset {version} cannot be converted to {OPSET}: {error}"
+        ) from error
+
+
+def _expand(model: ModelProto) -> None:
+    graph = model.graph
+    constants = constants_of(graph)
+    versions = {i.domain: i.version for i in model.opset_import}
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        if is_expanded(node):
+            expansion = expand(node, constants, versions)
+            nodes.extend(expansion.nodes)
+            graph.initializer.extend(expansion.initializers)
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _refuse_unknown(nodes)
+    domains = {n.domain for n in nodes} | set(_STANDARD)
+    kept = [i for i in model.opset_import if i.domain in domains]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    # Shapes of removed steps would be checked against what is there now.
+    del graph.value_info[:]
+
+
+def _refuse_unknown(nodes: Iterable[NodeProto]) -> None:
+    for node in nodes:
+        if node.domain in GENERAL_DOMAINS or node.domain == CHANNELS_LAST_DOMAIN:
+            raise ValueError(
+                f"{describe(node)} of the domain {node.domain!r} has no translation "
+                "to standard operators. Allowed: Quant, IntQuant, BipolarQuant, Trunc, "
+                "FloatQuant; channels last, Conv, MaxPool, BatchNormalization. "
+                f"Received: {node.op_type!r}"
+            )
+
+
+def with_outputs(model: ModelProto, names: Iterable[str]) -> ModelProto:
+    """Return the model with these tensors as its outputs."""
+    watched = ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return watched

@@ -1,0 +1,269 @@
+"""Running QONNX files in ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from .batches import fixed_batch, with_any_batch
+from .preparation import prepare, with_outputs
+
+# ONNX Runtime folds a multiplication or addition behind a convolution or matrix product
+# into its weights, and blocks the channels of convolutions. Both change the order of
+# sums, which matters where float32 rounds them, so these rewrites are off.
+_INEXACT_OPTIMIZERS = [
+    "ConvMulFusion",
+    "ConvAddFusion",
+    "ConvBNFusion",
+    "MatMulScaleFusion",
+    "MatMulAddFusion",
+    "MatMulBatchNormalizationFusion",
+    "NchwcTransformer",
+]
+OPTIMIZATIONS = ("all", "extended", "basic", "none")
+
+
+class QONNXSession:
+    """A QONNX model in ONNX Runtime, with the numbers of qonnx's executor.
+
+    The QONNX operators `Quant`, `IntQuant`, `BipolarQuant`, `Trunc` (versions 1 and 2)
+    and `FloatQuant` are replaced by few standard operators in which their constant
+    parameters are folded; channels-last operators by standard ones between
+    transpositions. All domains under which tools wrote them, old opsets, missing
+    imports, int64 parameters and parameters listed as inputs are read. Numbers equal
+    those of qonnx's executor (minus zero equals zero).
+
+    Args:
+        model: Path of an `.onnx` file, or the model itself.
+        threads: Threads within one operator; 0 lets ONNX Runtime choose. They do not
+            change the numbers.
+        optimization: `"all"`, `"extended"`, `"basic"` or `"none"`: how far ONNX Runtime
+            rewrites the graph. Does not change the numbers either.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no ONNX model, or holds an operator or a parameter
+            that has no meaning.
+
+    Example:
+
+    >>> import kerasqnn, numpy as np
+    >>> from onnx import parser
+    >>> model = parser.parse_model('''
+    ...   <ir_version: 8, opset_import: ["" : 13, "qonnx.custom_op.general" : 1]>
+    ...   small (float[N, 3] x) => (float[N, 3] y)
+    ...   <float scale = {0.5}, float zero = {0.0}, float bits = {4.0}> {
+    ...     y = qonnx.custom_op.general.Quant
+    ...       <signed = 1, narrow = 0, rounding_mode = "ROUND">(x, scale, zero, bits)
+    ...   }''')
+    >>> session = kerasqnn.QONNXSession(model)
+    >>> session.run(np.array([[0.3, -9.0, 1.75]])).tolist()
+    [[0.5, -4.0, 2.0]]
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | ModelProto,
+        *,
+        threads: int = 0,
+        optimization: str = "all",
+    ) -> None:
+        if optimization not in OPTIMIZATIONS:
+            raise ValueError(
+                f"`optimization` must be one of {', '.join(OPTIMIZATIONS)}. "
+                f"Received: optimization={optimization!r}"
+            )
+        self._threads, self._optimization = threads, optimization
+        original = model if isinstance(model, ModelProto) else _load(Path(model))
+        self._names = _tensor_names(original)
+        self._fixed = prepare(original)
+        self._batch = fixed_batch(self._fixed)
+        relaxed = self._batch and with_any_batch(self._fixed)
+        self._model = relaxed or self._fixed
+        self._loops = bool(self._batch) and relaxed is None
+        self._session = self._start(self._model)
+        self._inputs = self._session.get_inputs()
+        self.input_names = [i.name for i in self._inputs]
+        self.output_names = [o.name for o in self._session.get_outputs()]
+
+    def _start(self, model: ModelProto) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = self._threads
+        levels = onnxruntime.GraphOptimizationLevel
+        name = {"none": "DISABLE_ALL"}.get(
+            self._optimization, f"ENABLE_{self._optimization.upper()}"
+        )
+        options.graph_optimization_level = getattr(levels, f"ORT_{name}")
+        # Its fused operators for QuantizeLinear and DequantizeLinear round otherwise.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        try:
+            return onnxruntime.InferenceSession(
+                model.SerializeToString(),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_INEXACT_OPTIMIZERS,
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise ValueError(f"ONNX Runtime refuses the model: {error}") from error
+
+    def run(self, x: Any) -> Any:
+        """Run the model on a batch of any size.
+
+        Args:
+            x: Array with the batch axis first, or a list or a dictionary by input name
+                for several inputs.
+
+        Returns:
+            Array, or a list of arrays for several outputs.
+
+        Raises:
+            ValueError: If number or shapes of the inputs do not fit.
+        """
+        outputs = self.run_flat(self._as_list(x))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def run_flat(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run on one array an input; always returns a list."""
+        return self._run(self._session, inputs)
+
+    def tensors(self, x: Any, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Run the model and return tensors inside it.
+
+        Args:
+            x: As in `run`.
+            names: Names of the tensors; all that are computed, and the inputs, if None.
+
+        Returns:
+            Arrays by name.
+
+        Raises:
+            ValueError: If there is no tensor of a name.
+        """
+        if names is not None:
+            names = list(names)
+            unknown = sorted(set(names) - set(self._names) - set(self.input_names))
+            if unknown:
+                raise ValueError(
+                    f"`names` must be names of tensors of the model. "
+                    f"Received: {', '.join(map(repr, unknown))}. "
+                    f"Allowed: {', '.join([*self.input_names, *self._names])}"
+                )
+        inputs = self._as_list(x)
+        values = dict(zip(self.input_names, map(np.asarray, inputs), strict=True))
+        values |= zip(self._names, self._run(self._watching, inputs), strict=True)
+        return values if names is None else {name: values[name] for name in names}
+
+    @cached_property
+    def _watching(self) -> Any:
+        return self._start(with_outputs(self._model, self._names))
+
+    def _run(self, session: Any, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        feeds = {}
+        for given, value in zip(self._inputs, inputs, strict=True):
+            dtype = np.float32 if given.type == "tensor(float)" else None
+            array = np.asarray(value, dtype)
+            _check_shape(given, array, self._loops)
+            feeds[given.name] = array
+        if not self._loops or len(next(iter(feeds.values()))) == self._batch:
+            return list(session.run(None, feeds))
+        return self._run_in_parts(session, feeds)
+
+    def _run_in_parts(self, session: Any, feeds: dict[str, np.ndarray]) -> list[Any]:
+        """Run a model whose batch cannot be changed part by part."""
+        (count,) = {len(array) for array in feeds.values()}
+        # At least one part, for the shapes; the last sample fills up the last one.
+        order = np.arange(-(-max(count, 1) // self._batch) * self._batch)
+        order = np.minimum(order, max(count - 1, 0))
+        parts = []
+        for rows in order.reshape(-1, self._batch):
+            part = {
+                name: array[rows] if count else np.zeros((len(rows), *array.shape[1:]),
+                                                         array.dtype)
+                for name, array in feeds.items()
+            }  # fmt: skip
+            parts.append(session.run(None, part))
+        return [np.concatenate(values)[:count] for values in zip(*parts, strict=True)]
+
+    def _as_list(self, x: Any) -> list[Any]:
+        if isinstance(x, dict):
+            if set(x) != set(self.input_names):
+                raise ValueError(
+                    f"Inputs must be named {', '.join(self.input_names)}. "
+                    f"Received: {', '.join(map(str, x))}"
+                )
+            return [x[name] for name in self.input_names]
+        inputs = list(x) if isinstance(x, (list, tuple)) else [x]
+        if len(self.input_names) == 1 and len(inputs) != 1:
+            inputs = [np.asarray(x)]
+        if len(inputs) != len(self.input_names):
+            raise ValueError(
+                f"The model has {len(self.input_names)} inputs "
+                f"({', '.join(self.input_names)}). Received: {len(inputs)} arrays"
+            )
+        return inputs
+
+
+def run_qonnx(path: str | os.PathLike[str], x: Any) -> Any:
+    """Run a QONNX file in ONNX Runtime; the session is kept for the next call.
+
+    Args:
+        path: The `.onnx` file.
+        x: Array with the batch axis first, or a list or dictionary of them.
+
+    Returns:
+        Array, or a list of arrays for several outputs: the bits of `model.predict`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no ONNX model or the inputs do not fit.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise FileNotFoundError(f"No such file. Received: path={str(path)!r}")
+    status = file.stat()
+    return _cached_session(str(file), status.st_mtime_ns, status.st_size).run(x)
+
+
+@lru_cache(maxsize=16)
+def _cached_session(path: str, modified: int, size: int) -> QONNXSession:
+    return QONNXSession(path)
+
+
+def _load(path: Path) -> ModelProto:
+    if not path.is_file():
+        raise FileNotFoundError(f"No such file. Received: {str(path)!r}")
+    try:
+        proto = onnx.load(path)
+    except Exception as error:  # protobuf raises several types of its own
+        raise ValueError(f"{str(path)!r} is no ONNX model: {error}") from error
+    if not proto.graph.node and not proto.graph.output:
+        raise ValueError(f"{str(path)!r} holds no ONNX graph.")
+    return proto
+
+
+def _tensor_names(model: ModelProto) -> list[str]:
+    """Return the names of the tensors that the nodes of a model compute."""
+    return [name for node in model.graph.node for name in node.output if name]
+
+
+def _check_shape(given: Any, array: np.ndarray, any_batch: bool) -> None:
+    wanted = [None, *given.shape[1:]] if any_batch else list(given.shape)
+    fits = len(wanted) == array.ndim and all(
+        not isinstance(want, int) or want == have
+        for want, have in zip(wanted, array.shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"Input {given.name!r} has the shape {tuple(given.shape)}. "
+            f"Received: an array of shape {array.shape}"
+        )
