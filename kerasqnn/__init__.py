@@ -20,6 +20,7 @@ from ._version import __version__ as __version__  # noqa: E402
 if _TYPE_CHECKING:
     from .conversion import from_hgq2 as from_hgq2
     from .conversion import from_qkeras as from_qkeras
+    from .conversion import to_qkeras as to_qkeras
     from .export import export_qonnx as export_qonnx
     from .export import run_qonnx as run_qonnx
     from .hardware import Deployment as Deployment
@@ -52,6 +53,7 @@ _LAZY = {
     "read_model": "models",
     "strip_noise": "models",
     "summary": "models",
+    "to_qkeras": "conversion",
     "walk_noise": "walking",
 }
 _LAZY_MODULES = (

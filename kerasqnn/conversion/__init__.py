@@ -2,3 +2,4 @@
 
 from .hgq2 import from_hgq2 as from_hgq2
 from .qkeras import from_qkeras as from_qkeras
+from .qkeras_models import to_qkeras as to_qkeras

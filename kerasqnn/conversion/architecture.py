@@ -43,7 +43,7 @@ def describe(
     if isinstance(config, list):  # Keras before 2.2.3
         config = {"layers": config}
     layers = tuple(
-        replace(_layer(entry, weights_of), is_keras2=is_keras2)
+        replace(layer_description(entry, weights_of), is_keras2=is_keras2)
         for entry in config["layers"]
     )
     name = str(config.get("name", "model"))
@@ -74,7 +74,18 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _layer(entry: Mapping[str, Any], weights_of: WeightsOf) -> LayerDescription:
+def layer_description(
+    entry: Mapping[str, Any], weights_of: WeightsOf
+) -> LayerDescription:
+    """Return the description of a layer.
+
+    Args:
+        entry: Its parsed JSON: `class_name`, `config` and, in a model, its calls.
+        weights_of: The weights of the layer of a name.
+
+    Raises:
+        UnsupportedModelError: If it is a model of its own.
+    """
     class_name = str(entry["class_name"])
     config = plain(entry["config"])
     name = str(entry.get("name", config.get("name", class_name)))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UnsupportedModelError
 from ..models.reading import functional_of
-from .architecture import describe
+from .architecture import describe, layer_description
 from .description import LayerDescription, ModelDescription
 
 
@@ -47,15 +47,27 @@ def describe_live(model: keras.Model) -> ModelDescription:
     )
 
 
-def _weights(layer: Any) -> dict[str, np.ndarray]:
+def describe_layer(layer: Any) -> LayerDescription:
+    """Return the description of one layer, as it is now."""
+    serialized = keras.saving.serialize_keras_object(layer)
+    described = layer_description(serialized, lambda _: _weights(layer))
+    return _with_live_quantizers(described, {layer.name: layer})
+
+
+def variables(layer: Any) -> dict[str, Any]:
+    """Return the weights of a layer by name; those of a wrapper under `side/name`."""
     sides = ("forward_layer", "backward_layer")
     if all(hasattr(layer, side) for side in sides):
         return {
             f"{side}/{name}": value
             for side in sides
-            for name, value in _weights(getattr(layer, side)).items()
+            for name, value in variables(getattr(layer, side)).items()
         }
-    return {v.name: keras.ops.convert_to_numpy(v) for v in layer.weights}
+    return {v.name: v for v in layer.weights}
+
+
+def _weights(layer: Any) -> dict[str, np.ndarray]:
+    return {k: keras.ops.convert_to_numpy(v) for k, v in variables(layer).items()}
 
 
 def _with_live_quantizers(

@@ -9,8 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..errors import UnsupportedModelError
 from .description import LayerDescription
 from .layers import Entry
+from .live import variables
 
 # Parts of layers: as QKeras names them in files, and the attributes here.
 _PARTS = {"batchnorm": "batch_normalization"}
@@ -23,18 +25,14 @@ def set_weights(layer: LayerDescription, entry: Entry, target: Any) -> None:
         UnsupportedModelError: If one is missing, superfluous, of another shape, or such
             that QKeras quantizes it to a value off the grid.
     """
-    variables = {}
-    for name in entry.weights:
-        variable = _variable(target, name)
-        if variable is not None:
-            variables[name] = variable
-    given = _named(layer.weights, list(variables))
-    if given.keys() != variables.keys():
+    own = _variables(entry, target)
+    given = _named(layer.weights, list(own))
+    if given.keys() != own.keys():
         raise layer.refused(
-            f"its weights are not those of the class. Allowed: {list(variables)}. "
+            f"its weights are not those of the class. Allowed: {list(own)}. "
             f"Received: {sorted(layer.weights)}"
         )
-    for name, variable in variables.items():
+    for name, variable in own.items():
         value = given[name]
         if tuple(value.shape) != tuple(variable.shape):
             raise layer.refused(
@@ -46,9 +44,32 @@ def set_weights(layer: LayerDescription, entry: Entry, target: Any) -> None:
         _check_on_grid(layer, argument, quantizer, values)
 
 
-def _named(
-    weights: Mapping[str, np.ndarray], names: list[str]
-) -> dict[str, np.ndarray]:
+def copy_weights(entry: Entry, source: Any, target: Any, path: str) -> None:
+    """Give a layer of QKeras the weights of the layer that it was made of.
+
+    Raises:
+        UnsupportedModelError: If they are not the same ones.
+    """
+    given = _variables(entry, source)
+    found = _named(variables(target), list(given))
+    shapes = [{k: tuple(v.shape) for k, v in side.items()} for side in (given, found)]
+    if shapes[0] != shapes[1]:
+        raise UnsupportedModelError(
+            f"Layer {path!r} ({type(source).__name__}): its weights do not fit "
+            f"{type(target).__name__}. Allowed: {shapes[1]}. Received: {shapes[0]}",
+            path,
+        )
+    for name, variable in given.items():
+        found[name].assign(variable)
+
+
+def _variables(entry: Entry, target: Any) -> dict[str, Any]:
+    """Return the weights of a layer of the table's right side that it has."""
+    found = {name: _variable(target, name) for name in entry.weights}
+    return {name: v for name, v in found.items() if v is not None}
+
+
+def _named(weights: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
     """Return weights by the names of the table.
 
     Files name them (`kernel`), with or without the part of the layer they belong to,

@@ -178,7 +178,7 @@ class _Rewriting:
                 args, kwargs = tree.map_structure(behind_input, (args, kwargs))
             if layer is removed:
                 return args[0]
-            outputs = layer(*args, **kwargs)
+            outputs = layer(*args, **_known(layer, kwargs))
             for follower in followers[id(layer)]:
                 outputs = follower(outputs)
             return outputs
@@ -199,6 +199,12 @@ class _Rewriting:
 
 class _Removed(keras.layers.Layer):
     """Marks a layer that has no successor in the copy."""
+
+
+def _known(layer: Layer, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call without those, not given, that a layer lacks."""
+    known = inspect.signature(layer.call).parameters
+    return {k: v for k, v in kwargs.items() if k in known or v is not None}
 
 
 def _is_input(tensor: Any) -> bool:
