@@ -85,8 +85,9 @@ def _check_predictions(model: keras.Model, result: keras.Model) -> None:
             raise VerificationError(
                 f"Output {name!r} differs in QKeras in {int(np.sum(one != other))} of "
                 f"{one.size} numbers on random inputs. QKeras computes x + (q - x), "
-                "which leaves the grid where x exceeds 2^23 steps of a quantizer: are "
-                "there such values? If not, please report it with the model."
+                "which leaves the grid where x exceeds 2^23 steps of a quantizer, or "
+                "where TensorFlow regroups it with the sums around it. Is it neither, "
+                "please report it with the model."
             )
 
 
