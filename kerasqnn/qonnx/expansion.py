@@ -282,7 +282,8 @@ def _float_quant(e: Expansion) -> None:
     exponent, mantissa = given["exponent_bitwidth"], given["mantissa_bitwidth"]
     bias = given["exponent_bias"]
     last = (2.0**exponent) - 1.0 - bias
-    largest = np.sum(2.0 ** np.arange(0, -1.0 * mantissa - 1.0, -1.0)) * (2**last)
+    with np.errstate(over="ignore"):
+        largest = np.sum(2.0 ** np.arange(0, -1.0 * mantissa - 1.0, -1.0)) * (2**last)
     largest = np.minimum(largest, given["max_val"])
     e.divide(given["scale"])
     scaled = e.value
@@ -301,9 +302,9 @@ def _internal_scale(e: Expansion, smallest: Any, last: Any, mantissa: float) -> 
     first = float(smallest) + mantissa
     if mantissa == 0:  # rounding down may give zero far above the largest number
         last = 128
-    exponents = np.arange(np.floor(first) + 1, float(last) + 1)
+    exponents = np.arange(np.floor(first) + 1, min(float(last), 127) + 1)
     # Infinity comes out as no number: infinity divided by an infinite step.
-    borders = np.array([*map(_binade, exponents), np.inf], e.dtype)
+    borders = np.append(_binades(exponents), np.float32(np.inf)).astype(e.dtype)
     steps = np.exp2([float(smallest), *(exponents - mantissa), np.inf]).astype(e.dtype)
     e.node("Abs")
     axis = e.constant([-1], np.int64)
@@ -314,14 +315,20 @@ def _internal_scale(e: Expansion, smallest: Any, last: Any, mantissa: float) -> 
     return e.append("Gather", [e.constant(steps), index], axis=0)
 
 
-def _binade(exponent: float) -> np.float32:
-    """Return the smallest number whose log2, in float32, is at least `exponent`."""
-    tiny = np.finfo(np.float32).tiny
-    x = np.exp2(np.float32(exponent))
-    below = np.nextafter(x, np.float32(0))
-    while np.floor(np.log2(below + tiny)) >= exponent:
-        x, below = below, np.nextafter(below, np.float32(0))
-    return np.float32(x)
+def _binades(exponents: np.ndarray) -> np.ndarray:
+    """Return the smallest numbers whose log2, as qonnx computes it, reach `exponents`.
+
+    That is in float32, where just below a power of two it may round up, and of
+    `x + tiny`. Found by bisection over the bit patterns, which are in order.
+    """
+    low = np.zeros(exponents.shape, np.int64)
+    high = np.full(exponents.shape, np.float32(np.inf).view(np.int32), np.int64)
+    while np.any(low < high):
+        middle = (low + high) // 2
+        x = middle.astype(np.int32).view(np.float32)
+        reached = np.floor(np.log2(x + np.finfo(np.float32).tiny)) >= exponents
+        low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
+    return low.astype(np.int32).view(np.float32)
 
 
 def _overflow(
