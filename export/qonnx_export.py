@@ -16,7 +16,8 @@ from .._version import __version__
 from ..errors import UnsupportedModelError, VerificationError
 from ..models import Arithmetic, Graph, analyse, read_model
 from ..models.noise_control import noise_switched_off
-from ..qonnx.functions import DOMAIN, DOMAIN_VERSION, OPSET, functions_for
+from ..qonnx.functions import DOMAIN_VERSION, OPSET, functions_for
+from ..qonnx.operators import DOMAIN
 from . import function_handlers as function_handlers
 from .builder import Builder
 from .handlers import handler_of

@@ -283,7 +283,7 @@ def _float_quant(e: Expansion) -> None:
     bias = given["exponent_bias"]
     last = (2.0**exponent) - 1.0 - bias
     with np.errstate(over="ignore"):
-        largest = np.sum(2.0 ** np.arange(0, -1.0 * mantissa - 1.0, -1.0)) * (2**last)
+        largest = (2.0 - 2.0**-mantissa) * 2.0**last
     largest = np.minimum(largest, given["max_val"])
     e.divide(given["scale"])
     scaled = e.value
