@@ -359,15 +359,16 @@ _EXPANSIONS: dict[str, Callable[[Expansion], None]] = {
     "FloatQuant": _float_quant,
 }
 
-_CHANNELS_LAST = ("Conv", "MaxPool", "BatchNormalization")
+_CHANNELS_LAST = ("Conv", "MaxPool")
 
 
 def _channels_last(e: Expansion) -> None:
-    """Run a standard operator between two transpositions."""
+    """Run a standard operator between transpositions; weights are channels last too."""
     node = e.original
-    rank = 2 + len(attributes_of(node).get("kernel_shape", (0, 0)))
-    e.node("Transpose", perm=[0, rank - 1, *range(1, rank - 1)])
-    inner = helper.make_node(node.op_type, [e.value, *node.input[1:]], [""])
+    rank = 2 + len(attributes_of(node)["kernel_shape"])
+    first = [0, rank - 1, *range(1, rank - 1)]
+    inputs = [e.append("Transpose", [name], perm=first) for name in node.input[:2]]
+    inner = helper.make_node(node.op_type, [*inputs, *node.input[2:]], [""])
     inner.attribute.extend(node.attribute)
     inner.output[0] = e.value = f"{node.output[0]}@channels_first"
     e.nodes.append(inner)

@@ -128,6 +128,7 @@ def _expand(model: ModelProto) -> None:
     del graph.node[:]
     graph.node.extend(nodes)
     _refuse_unknown(nodes)
+    _drop_unused(graph)
     domains = {n.domain for n in nodes} | set(_STANDARD)
     kept = [i for i in model.opset_import if i.domain in domains]
     del model.opset_import[:]
@@ -136,13 +137,25 @@ def _expand(model: ModelProto) -> None:
     del graph.value_info[:]
 
 
+def _drop_unused(graph: GraphProto) -> None:
+    """Drop parameters that no node reads any more."""
+    used = {name for node in graph.node for name in node.input}
+    used |= {value.name for value in graph.output}
+    # What subgraphs read from the graph around them is not searched for.
+    if any(a.HasField("g") or a.graphs for n in graph.node for a in n.attribute):
+        return
+    kept = [i for i in graph.initializer if i.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
 def _refuse_unknown(nodes: Iterable[NodeProto]) -> None:
     for node in nodes:
         if node.domain in GENERAL_DOMAINS or node.domain == CHANNELS_LAST_DOMAIN:
             raise ValueError(
                 f"{describe(node)} of the domain {node.domain!r} has no translation "
                 "to standard operators. Allowed: Quant, IntQuant, BipolarQuant, Trunc, "
-                "FloatQuant; channels last, Conv, MaxPool, BatchNormalization. "
+                "FloatQuant; channels last, Conv, MaxPool. "
                 f"Received: {node.op_type!r}"
             )
 

@@ -106,6 +106,8 @@ class QONNXSession:
         options.graph_optimization_level = getattr(levels, f"ORT_{name}")
         # Its fused operators for QuantizeLinear and DequantizeLinear round otherwise.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        # Products with weights that it has repacked add in another order.
+        options.add_session_config_entry("session.disable_prepacking", "1")
         try:
             return onnxruntime.InferenceSession(
                 model.SerializeToString(),
@@ -174,6 +176,11 @@ class QONNXSession:
             array = np.asarray(value, dtype)
             _check_shape(given, array, self._loops)
             feeds[given.name] = array
+        if self._batch and not len(next(iter(feeds.values()))):
+            # Reshape cannot infer a size without a sample.
+            one = {n: np.zeros((self._batch, *a.shape[1:]), a.dtype)
+                   for n, a in feeds.items()}  # fmt: skip
+            return [value[:0] for value in session.run(None, one)]
         if not self._loops or len(next(iter(feeds.values()))) == self._batch:
             return list(session.run(None, feeds))
         return self._run_in_parts(session, feeds)
@@ -181,17 +188,12 @@ class QONNXSession:
     def _run_in_parts(self, session: Any, feeds: dict[str, np.ndarray]) -> list[Any]:
         """Run a model whose batch cannot be changed part by part."""
         (count,) = {len(array) for array in feeds.values()}
-        # At least one part, for the shapes; the last sample fills up the last one.
-        order = np.arange(-(-max(count, 1) // self._batch) * self._batch)
-        order = np.minimum(order, max(count - 1, 0))
-        parts = []
-        for rows in order.reshape(-1, self._batch):
-            part = {
-                name: array[rows] if count else np.zeros((len(rows), *array.shape[1:]),
-                                                         array.dtype)
-                for name, array in feeds.items()
-            }  # fmt: skip
-            parts.append(session.run(None, part))
+        # The last sample fills up the last part.
+        order = np.minimum(np.arange(-(-count // self._batch) * self._batch), count - 1)
+        parts = [
+            session.run(None, {name: array[rows] for name, array in feeds.items()})
+            for rows in order.reshape(-1, self._batch)
+        ]
         return [np.concatenate(values)[:count] for values in zip(*parts, strict=True)]
 
     def _as_list(self, x: Any) -> list[Any]:
