@@ -8,6 +8,7 @@ from keras import layers as kl
 
 import kerasqnn
 from kerasqnn import layers as ql
+from kerasqnn.hardware.lowering import lower, prepare
 
 from ..models.zoo import INPUT, KERNEL, RELU, data, functional, outputs
 
@@ -78,3 +79,15 @@ def test_emulation(case, settings, tmp_path):
     assert len(np.unique(outputs(model, x))) >= 15
     kinds = {layer["class"] for layer in deployment.metadata["layers"]}
     assert ("DepthwiseConv2D" in kinds) == (case in ("depthwise", "groups"))
+
+
+def test_strides():
+    """Also where one output remains: a stream would hold another one after it."""
+    layers = lower(prepare(CASES["groups"]()), "io_stream").layers
+    assert layers[-1]["class_name"] == "Conv2D"
+    assert (layers[-1]["in_height"], layers[-1]["out_height"]) == (4, 1)
+    assert layers[-1]["stride_height"] == 2
+    # A sequence has one row, whatever its stride along it.
+    layers = lower(prepare(CASES["sequence"]()), "io_stream").layers
+    first = next(layer for layer in layers if layer["class_name"] == "Conv2D")
+    assert (first["stride_height"], first["stride_width"]) == (1, 2)
