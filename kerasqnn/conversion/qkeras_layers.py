@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import keras
@@ -17,6 +16,7 @@ import numpy as np
 from ..errors import UnsupportedModelError
 from ..layers import Clip, NoisePoint, QuantBatchNormalization, QuantInput
 from ..layers._quantized import QuantizedLayer
+from ..layers._weights import weight_of
 from ..models.rewriting import transfer_weights, with_config
 from .architecture import plain
 from .description import LayerDescription
@@ -230,11 +230,8 @@ def _values_of(layer: Layer, argument: str) -> np.ndarray | None:
     if hasattr(layer, "folded_kernel_and_bias"):
         kernel, bias = layer.folded_kernel_and_bias()
         return bias if argument == "bias_quantizer" else kernel
-    with suppress(AttributeError):  # it quantizes an activation
-        weight = layer._weight_of(argument)
-        if isinstance(weight, keras.Variable):
-            return keras.ops.convert_to_numpy(weight)
-    return None
+    weight = weight_of(layer, argument)
+    return None if weight is None else keras.ops.convert_to_numpy(weight)
 
 
 def _quantizer(layer: Layer, argument: str, path: str, *, is_scaled: bool) -> Any:
