@@ -365,7 +365,13 @@ _CHANNELS_LAST = ("Conv", "MaxPool")
 def _channels_last(e: Expansion) -> None:
     """Run a standard operator between transpositions; weights are channels last too."""
     node = e.original
-    rank = 2 + len(attributes_of(node)["kernel_shape"])
+    window = attributes_of(node).get("kernel_shape")
+    if not window:
+        raise ValueError(
+            f"{describe(node)}: `kernel_shape` must be given, one number an axis. "
+            f"Received: kernel_shape={window!r}"
+        )
+    rank = 2 + len(window)
     first = [0, rank - 1, *range(1, rank - 1)]
     inputs = [e.append("Transpose", [name], perm=first) for name in node.input[:2]]
     inner = helper.make_node(node.op_type, [*inputs, *node.input[2:]], [""])
