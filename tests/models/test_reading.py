@@ -347,3 +347,14 @@ def test_quantizers_of_an_activation():
     graph = read_model(model)
     assert [o.name for o in graph][1:] == ["d", "d/activation"]
     assert graph.operation("d/activation").attributes["quantizer"] == FixedPoint(4, 1)
+
+
+def test_masks_as_arguments():
+    """A mask among the tensors is not dropped, whatever its type and place."""
+    x, mask = keras.Input((4,)), keras.Input((4,))
+    for output in (
+        keras.layers.Softmax()(x, mask=mask),
+        keras.layers.Softmax()(x, mask),
+    ):
+        graph = read_model(keras.Model([x, mask], output))
+        assert [o.kind for o in graph if o.kind == "softmax"] == []

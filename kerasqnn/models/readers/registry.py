@@ -62,7 +62,22 @@ def _not_plain(operation: Any, node: Any) -> str:
         return f"is quantized by Keras itself, to {operation.quantization_mode}"
     if not all(isinstance(a, (keras.KerasTensor, bool)) for a in constants):
         return "is called with constants besides tensors"
+    if _is_given_mask(operation, node):
+        return "is called with a mask"
     return ""
+
+
+def _is_given_mask(operation: Any, node: Any) -> bool:
+    """Whether a call names a mask among its tensors."""
+    if not isinstance(operation, keras.Layer):
+        return False
+    signature = inspect.signature(operation.call)
+    given = signature.bind(*node.arguments.args, **node.arguments.kwargs).arguments
+    return any(
+        isinstance(value, keras.KerasTensor)
+        for name, value in given.items()
+        if name == "mask" or name.endswith("_mask")
+    )
 
 
 # Merges that take the mask from their tensors, not as an argument.
