@@ -180,10 +180,3 @@ def test_refused_embedding(tmp_path):
         kerasqnn.export_qonnx(
             keras.Model(inputs, table(inputs)), tmp_path / "model.onnx", exact=False
         )
-
-
-@pytest.mark.parametrize("name", ["conv-1d", "depthwise-2d"])
-def test_refused_on_hardware(name, tmp_path):
-    """The chip has vectors and images, and no groups."""
-    with pytest.raises(UnsupportedModelError, match="one axis or|grouped"):
-        kerasqnn.deploy(model_of(name, CASES[name]), "arty", tmp_path / "project")

@@ -106,7 +106,13 @@ EXACT: dict[str, Callable[[], keras.Model]] = {
     "maximum": _merged(kl.Maximum()),
     "minimum": _merged(kl.Minimum()),
     "concatenate": _merged(kl.Concatenate()),
-    "noise": _on((4,), ql.NoisePoint("additive(0.5)"), ql.QuantDense(3, **KERNEL)),
+    # A new point each time: tests switch it on.
+    "noise": lambda: functional(
+        (4,),
+        ql.QuantInput(INPUT),
+        ql.NoisePoint("additive(0.5)"),
+        ql.QuantDense(3, **KERNEL),
+    ),
 }
 # Read as well, but computed in floating point.
 FLOAT: dict[str, Callable[[], keras.Model]] = {
