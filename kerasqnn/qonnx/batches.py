@@ -11,7 +11,7 @@ import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from .operators import attributes_of
-from .preparation import constants_of
+from .preparation import constants_of, has_subgraph
 
 _ANY_OPERANDS = frozenset(
     "Abs Add BatchNormalization Cast Ceil Clip Div Elu Erf Exp Floor Greater "
@@ -20,8 +20,8 @@ _ANY_OPERANDS = frozenset(
     "Softsign Sqrt Sub Sum Tanh Where And Or".split()
 )
 _CONSTANT_REST = frozenset(
-    "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool LpPool "
-    "DequantizeLinear QuantizeLinear".split()
+    "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool "
+    "LpPool".split()
 )
 
 
@@ -37,9 +37,19 @@ class _Facts:
         """Return the inputs of a node that depend on the model's input."""
         return [name for name in node.input if name and name not in self.constants]
 
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the shape of a tensor, None where it is not known."""
+        value = self.constants.get(name)
+        return self.shapes.get(name) if value is None else value.shape
+
 
 def fixed_batch(model: ModelProto) -> int:
-    """Return the size that all inputs and outputs fix as their first axis, or 0."""
+    """Return the size that all inputs and outputs fix as their first axis, or 0.
+
+    An input of one axis has no batch.
+    """
+    if any(len(i.type.tensor_type.shape.dim) < 2 for i in model.graph.input):
+        return 0
     sizes = set()
     for value in [*model.graph.input, *model.graph.output]:
         dimensions = value.type.tensor_type.shape.dim
@@ -57,6 +67,8 @@ def with_any_batch(model: ModelProto) -> ModelProto | None:
         The model, or None where an operator may mix samples.
     """
     batch = fixed_batch(model)
+    if any(has_subgraph(node) for node in model.graph.node):
+        return None
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # noqa: BLE001  (then the batch stays as it is)
@@ -108,15 +120,18 @@ def _keeps_samples(node: NodeProto, facts: _Facts, replaced: dict) -> bool:
 def _operands_broadcast(node: NodeProto, facts: _Facts, rank: int) -> bool:
     """Whether no constant operand has a row for each sample."""
     for name in set(node.input) - set(facts.batched(node)) - {""}:
-        value = facts.constants[name]
-        if value is None or (value.ndim == rank and value.shape[0] != 1):
+        shape = facts.shape(name)
+        if shape is None or (len(shape) == rank and shape[0] != 1):
             return False
     return True
 
 
 def _matmul(node: NodeProto, facts: _Facts, replaced: dict) -> bool:
-    transposed = attributes_of(node).get("transA", 0)
-    return facts.batched(node) == [node.input[0]] and not transposed
+    if facts.batched(node) != [node.input[0]] or attributes_of(node).get("transA", 0):
+        return False
+    left, right = (facts.shape(name) for name in node.input[:2])
+    # Matrices on the right with more axes are one a sample, or give another axis.
+    return bool(left and right) and len(left) >= 2 and len(right) == 2
 
 
 def _reshape(node: NodeProto, facts: _Facts, replaced: dict) -> bool:
@@ -132,7 +147,13 @@ def _reshape(node: NodeProto, facts: _Facts, replaced: dict) -> bool:
 def _axis_not_first(node: NodeProto, facts: _Facts, replaced: dict) -> bool:
     axis = attributes_of(node).get("axis", -1)
     rank = len(facts.shapes[facts.batched(node)[0]])
-    return axis % rank != 0
+    return facts.batched(node) == list(node.input) and axis % rank != 0
+
+
+def _linear_quantization(node: NodeProto, facts: _Facts, replaced: dict) -> bool:
+    axis, rank = attributes_of(node).get("axis", 1), len(facts.shapes[node.input[0]])
+    is_scalar = facts.shape(node.input[1]) == ()
+    return facts.batched(node) == [node.input[0]] and (is_scalar or axis % rank != 0)
 
 
 def _constant_axes(node: NodeProto, facts: _Facts, replaced: dict) -> bool:
@@ -174,6 +195,8 @@ _RULES: dict[str, Callable[[NodeProto, _Facts, dict], bool]] = {
     "ReduceSum": _constant_axes,
     "ReduceMean": _constant_axes,
     "ReduceMax": _constant_axes,
+    "QuantizeLinear": _linear_quantization,
+    "DequantizeLinear": _linear_quantization,
     "Gather": _gather,
     "Pad": _pad,
     "Transpose": lambda node, *_: attributes_of(node).get("perm", [1])[0] == 0,

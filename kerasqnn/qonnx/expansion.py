@@ -109,6 +109,21 @@ class Expansion:
             values[name] = values[name].reshape(())
         return values
 
+    def attributes(self, *required: str) -> dict[str, Any]:
+        """Return the attributes of the node.
+
+        Raises:
+            ValueError: If one is missing that qonnx demands.
+        """
+        given = attributes_of(self.original)
+        missing = [name for name in required if name not in given]
+        if missing:
+            raise ValueError(
+                f"{describe(self.original)} must have the attributes "
+                f"{', '.join(required)}. Missing: {', '.join(missing)}"
+            )
+        return given
+
     # -- writing -----------------------------------------------------------------------
 
     def _name(self, what: str) -> str:
@@ -141,11 +156,13 @@ class Expansion:
 
     # -- steps -------------------------------------------------------------------------
 
+    # Arrays may give the result more axes, so that only scalars are left out.
+
     def divide(self, divisor: np.ndarray) -> None:
         """Divide; by a product where that is the same number."""
         self.promote(divisor)
         divisor = np.asarray(divisor, self.dtype)
-        if np.all(divisor == 1):
+        if divisor.ndim == 0 and divisor == 1:
             return
         mantissa, _ = np.frexp(divisor)
         with np.errstate(over="ignore"):
@@ -157,21 +174,21 @@ class Expansion:
             self.node("Div", self.constant(divisor))
 
     def multiply(self, factor: np.ndarray) -> None:
-        """Multiply, if by anything but one."""
+        """Multiply, but by the number one."""
         self.promote(factor)
-        if np.any(factor != 1):
+        if factor.ndim or factor != 1:
             self.node("Mul", self.constant(factor))
 
     def add(self, summand: np.ndarray) -> None:
-        """Add, if anything but zero."""
+        """Add, but the number zero."""
         self.promote(summand)
-        if np.any(summand != 0):
+        if summand.ndim or summand != 0:
             self.node("Add", self.constant(summand))
 
     def subtract(self, summand: np.ndarray) -> None:
-        """Subtract, if anything but zero."""
+        """Subtract, but the number zero."""
         self.promote(summand)
-        if np.any(summand != 0):
+        if summand.ndim or summand != 0:
             self.node("Sub", self.constant(summand))
 
     def clamp(self, low: np.ndarray, high: np.ndarray) -> None:
@@ -229,8 +246,8 @@ def is_expanded(node: NodeProto) -> bool:
 
 def _quant(e: Expansion) -> None:
     given = e.parameters(OPERATORS["Quant"])
-    attributes = attributes_of(e.original)
-    signed = bool(attributes.get("signed", 1))
+    attributes = e.attributes("signed", "narrow")
+    signed = bool(attributes["signed"])
     mode = rounding_mode_of(e.original)
     e.divide(given["scale"])
     e.add(given["zeropt"])
@@ -238,7 +255,7 @@ def _quant(e: Expansion) -> None:
         one = np.ones((), e.dtype)
         e.sign(one, -one)
     else:
-        narrow = bool(attributes.get("narrow", 1))
+        narrow = bool(attributes["narrow"])
         e.clamp(*integer_bounds(signed, narrow, given["bitwidth"]))
         e.round(mode)
     e.subtract(given["zeropt"])
@@ -255,7 +272,8 @@ def _trunc(e: Expansion) -> None:
     version = e._versions.get(e.original.domain, 1)
     names = TRUNC_2 if version >= 2 else OPERATORS["Trunc"]
     given = e.parameters(names)
-    mode = rounding_mode_of(e.original, "FLOOR")
+    attributes = e.attributes("rounding_mode")
+    mode = rounding_mode_of(e.original)
     e.divide(given["scale"])
     e.add(given["zeropt"])
     e.round("ROUND")
@@ -265,7 +283,6 @@ def _trunc(e: Expansion) -> None:
         e.subtract(given["zeropt"])
         e.multiply(given["scale"])
         return
-    attributes = attributes_of(e.original)
     shift = 2 ** np.round(np.log2(given["out_scale"] / given["scale"]))
     e.divide(shift)
     signed, narrow = bool(attributes.get("signed", 1)), bool(attributes.get("narrow"))
@@ -277,7 +294,7 @@ def _trunc(e: Expansion) -> None:
 
 def _float_quant(e: Expansion) -> None:
     given = e.parameters(OPERATORS["FloatQuant"])
-    attributes = attributes_of(e.original)
+    attributes = e.attributes("has_inf", "has_nan", "has_subnormal", "saturation")
     mode = rounding_mode_of(e.original)
     exponent, mantissa = given["exponent_bitwidth"], given["mantissa_bitwidth"]
     bias = given["exponent_bias"]
@@ -292,7 +309,7 @@ def _float_quant(e: Expansion) -> None:
     e.round(mode)
     rounded = e.node("Mul", unit)
     e.clamp(-largest, largest)
-    if not attributes.get("saturation", 1):
+    if not attributes["saturation"]:
         _overflow(e, rounded, largest, attributes)
     e.multiply(given["scale"])
 
@@ -336,9 +353,9 @@ def _overflow(
 ) -> None:
     """Replace what was clamped by infinity, or by NaN where there is none."""
     clamped = e.value
-    if attributes.get("has_inf"):
+    if attributes["has_inf"]:
         above, below = np.inf, -np.inf
-    elif attributes.get("has_nan"):
+    elif attributes["has_nan"]:
         above = below = np.nan
     else:
         raise ValueError(

@@ -53,13 +53,13 @@ def attributes_of(node: NodeProto) -> dict[str, Any]:
     return values
 
 
-def rounding_mode_of(node: NodeProto, default: str = "ROUND") -> str:
-    """Return the rounding mode of a node in upper case.
+def rounding_mode_of(node: NodeProto) -> str:
+    """Return the rounding mode of a node in upper case, "ROUND" if it has none.
 
     Raises:
         ValueError: If QONNX knows no such mode.
     """
-    mode = str(attributes_of(node).get("rounding_mode", default)).upper()
+    mode = str(attributes_of(node).get("rounding_mode", "ROUND")).upper()
     if mode not in ROUNDING_MODES:
         raise ValueError(
             f"{describe(node)}: `rounding_mode` must be one of "

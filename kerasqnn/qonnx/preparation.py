@@ -142,11 +142,16 @@ def _drop_unused(graph: GraphProto) -> None:
     used = {name for node in graph.node for name in node.input}
     used |= {value.name for value in graph.output}
     # What subgraphs read from the graph around them is not searched for.
-    if any(a.HasField("g") or a.graphs for n in graph.node for a in n.attribute):
+    if any(has_subgraph(node) for node in graph.node):
         return
     kept = [i for i in graph.initializer if i.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def has_subgraph(node: NodeProto) -> bool:
+    """Whether a node may read tensors that are not among its inputs."""
+    return any(a.HasField("g") or a.graphs for a in node.attribute)
 
 
 def _refuse_unknown(nodes: Iterable[NodeProto]) -> None:

@@ -83,10 +83,10 @@ class QONNXSession:
         self._threads, self._optimization = threads, optimization
         original = model if isinstance(model, ModelProto) else _load(Path(model))
         self._names = _tensor_names(original)
-        self._fixed = prepare(original)
-        self._batch = fixed_batch(self._fixed)
-        relaxed = self._batch and with_any_batch(self._fixed)
-        self._model = relaxed or self._fixed
+        fixed = prepare(original)
+        self._batch = fixed_batch(fixed)
+        relaxed = with_any_batch(fixed) if self._batch else None
+        self._model = relaxed or fixed
         self._loops = bool(self._batch) and relaxed is None
         self._session = self._start(self._model)
         self._inputs = self._session.get_inputs()

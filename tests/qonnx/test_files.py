@@ -144,6 +144,64 @@ def test_reshape_across_samples(target):
     np.testing.assert_array_equal(received, by_parts(model, x, 1))
 
 
+def test_a_row_a_sample():
+    """Constants with a row for each sample keep the batch of the file."""
+    for op_type, shape, given, result in [
+        ("Add", (2, 3), (2, 3), (2, 3)),
+        ("MatMul", (2, 3, 4), (2, 1, 3), (2, 1, 4)),
+        ("Concat", (2, 3), (2, 3), (2, 6)),
+    ]:
+        axis = {"axis": 1} if op_type == "Concat" else {}
+        node = helper.make_node(op_type, ["x", "c"], ["y"], **axis)
+        constants = {"c": RNG.normal(0, 1, shape).astype(np.float32)}
+        model = model_of([node], constants, given, output_shape=result)
+        session, x = QONNXSession(model), inputs(model, 4)
+        assert session._loops
+        np.testing.assert_array_equal(session.run(x), by_parts(model, x, 2))
+        assert session.run(x[:1]).shape == (1, *result[1:])
+
+
+def test_no_batch():
+    """A vector is no batch of numbers: other lengths are refused, not cut up."""
+    constants = {"c": np.ones((6, 6), np.float32)}
+    node = helper.make_node("MatMul", ["x", "c"], ["y"])
+    session = QONNXSession(model_of([node], constants, (6,)))
+    assert session.run(np.ones(6)).shape == (6,)
+    with pytest.raises(ValueError, match=r"has the shape \(6,\).*\(12,\)"):
+        session.run(np.ones(12))
+
+
+def test_branches():
+    """A branch reads the input although the node does not name it."""
+    branch = helper.make_graph(
+        [helper.make_node("ReduceSum", ["x"], ["s"], keepdims=1)],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("s", TensorProto.FLOAT, None)],
+    )
+    node = helper.make_node(
+        "If", ["c"], ["sum"], then_branch=branch, else_branch=branch
+    )
+    add = helper.make_node("Add", ["x", "sum"], ["y"])
+    model = model_of([node, add], {"c": np.array(True)}, (2, 3))
+    session, x = QONNXSession(model), inputs(model, 4)
+    expected = [part + part.sum() for part in x.reshape(2, 2, 3)]
+    np.testing.assert_allclose(session.run(x), np.concatenate(expected), rtol=1e-6)
+
+
+def test_quantized_bias():
+    """Computed constants, as quantized biases are, do not keep the batch fixed."""
+    constants = {"b": RNG.normal(0, 1, 3).astype(np.float32)}
+    nodes = [
+        quant("b", "qb", constants, 0.25),
+        helper.make_node("Add", ["x", "qb"], ["y"]),
+    ]
+    model = model_of(nodes, constants, (1, 3))
+    session, x = QONNXSession(model), inputs(model, 5)
+    assert not session._loops
+    np.testing.assert_array_equal(session.run(x), by_parts(model, x, 1))
+
+
 @pytest.mark.parametrize("opset", [9, 10, 11, 12, 17])
 def test_opsets(opset):
     """Opsets before 13 are converted."""

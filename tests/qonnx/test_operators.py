@@ -208,3 +208,25 @@ def test_trunc_2_under_version_1():
     model.opset_import[1].version = 1
     with pytest.raises(ValueError, match="must have the inputs X, scale, zeropt, in_"):
         QONNXSession(model)
+
+
+@pytest.mark.parametrize("name", ["scale", "zeropt"])
+def test_parameters_with_more_axes(name):
+    """Ones and zeros of a shape are not left out: they give the result its shape."""
+    x = np.float32([[0.3, 1.7, -9.0]])
+    given = {"scale": 1.0, "zeropt": 0.0, "bitwidth": 4.0}
+    given[name] = np.full((2, 4, 3), given[name], np.float32)
+    attributes = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    model = operator_model("Quant", (1, 3), given, **attributes)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert QONNXSession(model).run(x).shape == (2, 4, 3)
+
+
+@pytest.mark.parametrize("missing", ["signed", "narrow"])
+def test_missing_attributes(missing):
+    """qonnx demands them; a guess could be wrong."""
+    given = {"scale": 1.0, "zeropt": 0.0, "bitwidth": 4.0}
+    attributes = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    del attributes[missing]
+    with pytest.raises(ValueError, match=f"attributes signed, narrow.*: {missing}"):
+        QONNXSession(operator_model("Quant", (2, 3), given, **attributes))
