@@ -12,6 +12,7 @@ import numpy as np
 from keras import tree
 
 from ..errors import UnsupportedModelError
+from ..models.random_inputs import random_inputs
 from ..models.reading import functional_of
 from .building import build
 from .description import LayerDescription, ModelDescription
@@ -20,6 +21,8 @@ from .hgq2_layers import convert, on_new_grids, set_weights
 from .hgq2_parts import taken_apart
 from .layers import entry_of
 from .weights import set_weights as set_keras_weights
+
+_CHECKED_SAMPLES = 24
 
 
 def from_hgq2(model: Any) -> keras.Model:
@@ -127,20 +130,15 @@ def _warn_of_new_grids(description: ModelDescription) -> None:
 
 def _check_bits(model: keras.Model, new: keras.Model) -> None:
     """Refuse a model whose outputs are not those of the original, bit for bit."""
-    rng = np.random.default_rng(0)
-    for spread in (0.25, 2.0, 16.0):
-        inputs = [
-            rng.normal(0, spread, (8, *(size or 4 for size in t.shape[1:])))
-            for t in tree.flatten(model.inputs)
-        ]
-        inputs = [keras.ops.convert_to_tensor(x.astype(np.float32)) for x in inputs]
-        outputs = (
-            tree.flatten(m(inputs if len(inputs) > 1 else inputs[0], training=False))
-            for m in (model, new)
-        )
-        for pair in zip(*outputs, strict=True):
-            theirs, ours = (keras.ops.convert_to_numpy(y) for y in pair)
-            if not np.array_equal(theirs, ours, equal_nan=True):
-                raise UnsupportedModelError(
-                    f"Model {model.name!r} would give other bits than HGQ2's."
-                )
+    arrays = random_inputs(model, _CHECKED_SAMPLES, open_size=4)
+    inputs = [keras.ops.convert_to_tensor(x) for x in arrays or []]
+    outputs = (
+        tree.flatten(m(inputs if len(inputs) > 1 else inputs[0], training=False))
+        for m in (model, new)
+    )
+    for pair in zip(*outputs, strict=True):
+        theirs, ours = (keras.ops.convert_to_numpy(y) for y in pair)
+        if not np.array_equal(theirs, ours, equal_nan=True):
+            raise UnsupportedModelError(
+                f"Model {model.name!r} would give other bits than HGQ2's."
+            )

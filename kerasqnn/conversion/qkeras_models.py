@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import tree
 
 from ..errors import VerificationError
+from ..models.random_inputs import random_inputs
 from ..models.reading import functional_of
 from ..models.rewriting import rewrite
 from .qkeras_layers import qkeras_layers, transfer
@@ -71,9 +70,8 @@ def _check_predictions(model: keras.Model, result: keras.Model) -> None:
     """Compare two models on random inputs, bit for bit."""
     import tensorflow as tf
 
-    rng = np.random.default_rng(0)
     graph = functional_of(model)
-    inputs = [_random_input(rng, tensor) for tensor in model.inputs]
+    inputs = random_inputs(model, _CHECKED_SAMPLES, open_size=8)
     given = tree.pack_sequence_as(graph.input, inputs)
     expected, received = (
         tree.flatten(tf.function(m, autograph=False)(given, training=False))
@@ -89,13 +87,3 @@ def _check_predictions(model: keras.Model, result: keras.Model) -> None:
                 "where TensorFlow regroups it with the sums around it. Is it neither, "
                 "please report it with the model."
             )
-
-
-def _random_input(rng: np.random.Generator, tensor: Any) -> Any:
-    """Return samples near zero and far beyond any saturation, integers for indices."""
-    batch = tensor.shape[0] or _CHECKED_SAMPLES
-    shape = (batch, *(8 if n is None else n for n in tensor.shape[1:]))
-    if not keras.backend.is_float_dtype(tensor.dtype):
-        return rng.integers(0, 2, shape).astype(tensor.dtype)
-    spread = np.geomspace(0.25, 16.0, batch).reshape(-1, *[1] * (len(shape) - 1))
-    return (rng.standard_normal(shape) * spread).astype(tensor.dtype)

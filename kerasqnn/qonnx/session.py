@@ -94,29 +94,7 @@ class QONNXSession:
         self.output_names = [o.name for o in self._session.get_outputs()]
 
     def _start(self, model: ModelProto) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = self._threads
-        levels = onnxruntime.GraphOptimizationLevel
-        name = {"none": "DISABLE_ALL"}.get(
-            self._optimization, f"ENABLE_{self._optimization.upper()}"
-        )
-        options.graph_optimization_level = getattr(levels, f"ORT_{name}")
-        # Its fused operators for QuantizeLinear and DequantizeLinear round otherwise.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        # Products with weights that it has repacked add in another order.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        try:
-            return onnxruntime.InferenceSession(
-                model.SerializeToString(),
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=_INEXACT_OPTIMIZERS,
-            )
-        except Exception as error:  # onnxruntime's exceptions share no base class
-            raise ValueError(f"ONNX Runtime refuses the model: {error}") from error
+        return start(model, self._threads, self._optimization)
 
     def run(self, x: Any) -> Any:
         """Run the model on a batch of any size.
@@ -213,6 +191,43 @@ class QONNXSession:
                 f"({', '.join(self.input_names)}). Received: {len(inputs)} arrays"
             )
         return inputs
+
+
+def start(model: ModelProto, threads: int = 0, optimization: str = "all") -> Any:
+    """Start ONNX Runtime on a model as it is, without rewrites that change numbers.
+
+    Args:
+        model: A model of standard operators, or with functions for the others.
+        threads: As in `QONNXSession`.
+        optimization: As in `QONNXSession`.
+
+    Returns:
+        The `onnxruntime.InferenceSession`.
+
+    Raises:
+        ValueError: If ONNX Runtime refuses the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    levels = onnxruntime.GraphOptimizationLevel
+    name = {"none": "DISABLE_ALL"}.get(optimization, f"ENABLE_{optimization.upper()}")
+    options.graph_optimization_level = getattr(levels, f"ORT_{name}")
+    # Its fused operators for QuantizeLinear and DequantizeLinear round otherwise.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    # Products with weights that it has repacked add in another order.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=_INEXACT_OPTIMIZERS,
+        )
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise ValueError(f"ONNX Runtime refuses the model: {error}") from error
 
 
 def run_qonnx(path: str | os.PathLike[str], x: Any) -> Any:
