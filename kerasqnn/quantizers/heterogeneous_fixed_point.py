@@ -12,7 +12,7 @@ from keras.saving import register_keras_serializable
 from ..errors import unknown_name
 from .fixed_point import OVERFLOW_MODES, FixedPoint
 from .functions import ClippedLinear
-from .quantizer import Quantizer, UniformQuantizer, constant
+from .quantizer import Quantizer, UniformQuantizer, constant, divide
 from .rounding import ROUNDING_MODES
 
 Widths = int | bool | tuple[Any, ...]
@@ -141,15 +141,12 @@ class HeterogeneousFixedPoint(Quantizer):
 
     def _forward(self, xp: Any, x: Any) -> Any:
         low, high = (constant(xp, v, x) for v in (self._low, self._high))
-        # TensorFlow's compiler turns a division by a constant vector, powers of two or
-        # not, into a product with a reciprocal that is not exact.
-        codes = x * constant(xp, 1 / self._step, x)
+        codes = divide(xp, x, self._step)
         round_ = _rounding(self.rounding)
         if self.overflow == "WRAP":
             count = constant(xp, self._count, x)
             codes = round_(xp, xp.clip(codes, -_WRAP_LIMIT, _WRAP_LIMIT))
-            share = constant(xp, 1 / self._count, x)
-            codes = codes - xp.floor(codes * share) * count
+            codes = codes - xp.floor(divide(xp, codes, self._count)) * count
             codes = xp.where(codes > high, codes - count, codes)
         else:
             codes = round_(xp, xp.minimum(xp.maximum(codes, low), high))
@@ -158,7 +155,7 @@ class HeterogeneousFixedPoint(Quantizer):
     def _gradient(self, x: Any, upstream: Any) -> Any:
         if self.overflow == "WRAP":
             return upstream
-        codes = x * constant(ops, 1 / self._step, x)
+        codes = divide(ops, x, self._step)
         low, high = (constant(ops, v, x) for v in (self._low, self._high))
         inside = ops.logical_and(codes >= low, codes <= high)
         inside = ops.logical_and(inside, high > low)

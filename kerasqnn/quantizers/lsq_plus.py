@@ -177,11 +177,7 @@ class LSQPlus(StatefulQuantizer):
 
     def fixed(self, values: Any = None) -> Affine:
         """Return the grid with step and zero point as they are now."""
-        if not self.built:
-            raise ValueError(
-                f"Quantizer {self.name!r} has no step before it is built. Build the "
-                "layer that holds it, or call it once."
-            )
+        self._check_built()
         names = ("step_start", "step_change", "offset_start", "offset_change")
         start, change, first, moved = (
             np.asarray(ops.convert_to_numpy(getattr(self, name)), np.float32)
