@@ -131,7 +131,7 @@ def _matmul(node: NodeProto, facts: _Facts, replaced: dict) -> bool:
         return False
     left, right = (facts.shape(name) for name in node.input[:2])
     # Matrices on the right with more axes are one a sample, or give another axis.
-    return bool(left and right) and len(left) >= 2 and len(right) == 2
+    return len(left or ()) >= 2 and len(right or ()) == 2
 
 
 def _reshape(node: NodeProto, facts: _Facts, replaced: dict) -> bool:

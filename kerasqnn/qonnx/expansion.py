@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
+from .node_writer import NodeWriter
 from .operators import (
     CHANNELS_LAST_DOMAIN,
     GENERAL_DOMAINS,
@@ -25,200 +26,10 @@ from .operators import (
     rounding_mode_of,
 )
 
-_ROUND_NODE = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}
-
-
-class Expansion:
-    """Collects the nodes and constants that stand for one QONNX node.
-
-    Args:
-        node: The node.
-        constants: Initializers and constants of the graph by name.
-        versions: Version of each imported domain.
-    """
-
-    def __init__(
-        self,
-        node: NodeProto,
-        constants: Mapping[str, np.ndarray],
-        versions: Mapping[str, int],
-    ) -> None:
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
-        self.original = node
-        self._constants = constants
-        self._versions = versions
-        self._count = 0
-        self.value = node.input[0]
-        self.dtype: Any = np.float32
-
-    def run(self) -> None:
-        """Expand.
-
-        Raises:
-            ValueError: If the node is not one that qonnx defines.
-        """
-        node = self.original
-        if node.domain == CHANNELS_LAST_DOMAIN:
-            _channels_last(self)
-        else:
-            _EXPANSIONS[node.op_type](self)
-        self._finish()
-
-    def _finish(self) -> None:
-        output = self.original.output[0]
-        if self.dtype != np.float32:
-            self.node("Cast", to=TensorProto.FLOAT)
-        if self.nodes:
-            self.nodes[-1].output[0] = output
-        else:
-            self.nodes.append(helper.make_node("Identity", [self.value], [output]))
-
-    # -- reading -----------------------------------------------------------------------
-
-    def parameters(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-        """Return the constant inputs behind the first by name.
-
-        Raises:
-            ValueError: If their number is wrong, one is not constant, or the scale is
-                zero, negative or no number.
-        """
-        node = self.original
-        if len(node.input) != len(names):
-            raise ValueError(
-                f"{describe(node)} must have the inputs {', '.join(names)}. "
-                f"Received: {len(node.input)} inputs ({', '.join(node.input)})"
-            )
-        values = {}
-        for name, value in zip(names[1:], node.input[1:], strict=True):
-            if value not in self._constants:
-                raise ValueError(
-                    f"{describe(node)}: `{name}` must be constant: an initializer or "
-                    f"the output of a Constant node. Received: {name}={value!r}, which "
-                    "is computed"
-                )
-            values[name] = self._constants[value]
-            if name != "max_val" and not np.all(np.isfinite(values[name])):
-                raise _bad(node, name, "finite", values[name])
-        for name in ("scale", "out_scale"):
-            if name in values and not np.all(values[name] > 0):
-                raise _bad(node, name, "positive", values[name])
-        for name in (n for n in values if n.endswith("bitwidth")):
-            if values[name].size != 1 or values[name].item() < 0:
-                raise _bad(node, name, "one number, not negative", values[name])
-            values[name] = values[name].reshape(())
-        return values
-
-    def attributes(self, *required: str) -> dict[str, Any]:
-        """Return the attributes of the node.
-
-        Raises:
-            ValueError: If one is missing that qonnx demands.
-        """
-        given = attributes_of(self.original)
-        missing = [name for name in required if name not in given]
-        if missing:
-            raise ValueError(
-                f"{describe(self.original)} must have the attributes "
-                f"{', '.join(required)}. Missing: {', '.join(missing)}"
-            )
-        return given
-
-    # -- writing -----------------------------------------------------------------------
-
-    def _name(self, what: str) -> str:
-        self._count += 1
-        return f"{self.original.output[0]}@{what}{self._count}"
-
-    def constant(self, value: Any, dtype: Any = None) -> str:
-        """Append an initializer of the type that is being computed in."""
-        name = self._name("constant")
-        array = np.asarray(value, dtype or self.dtype)
-        self.initializers.append(numpy_helper.from_array(array, name))
-        return name
-
-    def node(self, op_type: str, *others: str, **attributes: Any) -> str:
-        """Append a node that reads the current value, and make its output that."""
-        return self.append(op_type, [self.value, *others], **attributes)
-
-    def append(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
-        """Append a node on any inputs; its output becomes the current value."""
-        self.value = self._name(op_type.lower())
-        self.nodes.append(helper.make_node(op_type, inputs, [self.value], **attributes))
-        return self.value
-
-    def promote(self, *arrays: np.ndarray) -> None:
-        """Go on in the type that numpy computes these and the value in."""
-        dtype = np.result_type(self.dtype, *(a.dtype for a in arrays))
-        if dtype != self.dtype:
-            self.dtype = dtype
-            self.node("Cast", to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
-
-    # -- steps -------------------------------------------------------------------------
-
-    # Arrays may give the result more axes, so that only scalars are left out.
-
-    def divide(self, divisor: np.ndarray) -> None:
-        """Divide; by a product where that is the same number."""
-        self.promote(divisor)
-        divisor = np.asarray(divisor, self.dtype)
-        if divisor.ndim == 0 and divisor == 1:
-            return
-        mantissa, _ = np.frexp(divisor)
-        with np.errstate(over="ignore"):
-            inverse = (1 / divisor).astype(self.dtype)
-        normal = np.isfinite(inverse) & (inverse >= np.finfo(self.dtype).tiny)
-        if np.all((mantissa == 0.5) & normal):
-            self.node("Mul", self.constant(inverse))
-        else:
-            self.node("Div", self.constant(divisor))
-
-    def multiply(self, factor: np.ndarray) -> None:
-        """Multiply, but by the number one."""
-        self.promote(factor)
-        if factor.ndim or factor != 1:
-            self.node("Mul", self.constant(factor))
-
-    def add(self, summand: np.ndarray) -> None:
-        """Add, but the number zero."""
-        self.promote(summand)
-        if summand.ndim or summand != 0:
-            self.node("Add", self.constant(summand))
-
-    def subtract(self, summand: np.ndarray) -> None:
-        """Subtract, but the number zero."""
-        self.promote(summand)
-        if summand.ndim or summand != 0:
-            self.node("Sub", self.constant(summand))
-
-    def clamp(self, low: np.ndarray, high: np.ndarray) -> None:
-        """Clamp; what is no number stays so."""
-        self.node("Clip", self.constant(low), self.constant(high))
-
-    def round(self, mode: str) -> None:
-        """Round to an integer."""
-        if mode in _ROUND_NODE:
-            self.node(_ROUND_NODE[mode])
-            return
-        value = self.value
-        self.node("Abs")
-        if mode in ("HALF_UP", "HALF_DOWN"):
-            self.node("Add" if mode == "HALF_UP" else "Sub", self.constant(0.5))
-        self.node("Floor" if mode in ("DOWN", "HALF_UP") else "Ceil")
-        magnitude = self.value
-        self.append("Sign", [value])
-        self.node("Mul", magnitude)
-
-    def sign(self, positive: np.ndarray, negative: np.ndarray) -> None:
-        """Choose between two constants by whether the value is at least zero."""
-        self.node("GreaterOrEqual", self.constant(0))
-        chosen = self.constant(positive), self.constant(negative)
-        self.node("Where", *chosen)
-
 
 def expand(
     node: NodeProto, constants: Mapping[str, np.ndarray], versions: Mapping[str, int]
-) -> Expansion:
+) -> NodeWriter:
     """Expand one QONNX node.
 
     Args:
@@ -232,9 +43,13 @@ def expand(
     Raises:
         ValueError: If QONNX does not define the node, or gives it no meaning.
     """
-    expansion = Expansion(node, constants, versions)
-    expansion.run()
-    return expansion
+    writer = NodeWriter(node, constants, versions)
+    if node.domain == CHANNELS_LAST_DOMAIN:
+        _channels_last(writer)
+    else:
+        _EXPANSIONS[node.op_type](writer)
+    writer.finish()
+    return writer
 
 
 def is_expanded(node: NodeProto) -> bool:
@@ -244,7 +59,7 @@ def is_expanded(node: NodeProto) -> bool:
     return node.domain in GENERAL_DOMAINS and node.op_type in OPERATORS
 
 
-def _quant(e: Expansion) -> None:
+def _quant(e: NodeWriter) -> None:
     given = e.parameters(OPERATORS["Quant"])
     attributes = e.attributes("signed", "narrow")
     signed = bool(attributes["signed"])
@@ -262,22 +77,21 @@ def _quant(e: Expansion) -> None:
     e.multiply(given["scale"])
 
 
-def _bipolar_quant(e: Expansion) -> None:
+def _bipolar_quant(e: NodeWriter) -> None:
     scale = e.parameters(OPERATORS["BipolarQuant"])["scale"]
     e.promote(scale)
     e.sign(scale, -scale)
 
 
-def _trunc(e: Expansion) -> None:
-    version = e._versions.get(e.original.domain, 1)
-    names = TRUNC_2 if version >= 2 else OPERATORS["Trunc"]
+def _trunc(e: NodeWriter) -> None:
+    names = TRUNC_2 if e.version >= 2 else OPERATORS["Trunc"]
     given = e.parameters(names)
     attributes = e.attributes("rounding_mode")
     mode = rounding_mode_of(e.original)
     e.divide(given["scale"])
     e.add(given["zeropt"])
     e.round("ROUND")
-    if version < 2:
+    if e.version < 2:
         e.divide(2.0 ** (given["in_bitwidth"] - given["out_bitwidth"]))
         e.round(mode)
         e.subtract(given["zeropt"])
@@ -292,7 +106,7 @@ def _trunc(e: Expansion) -> None:
     e.multiply(given["out_scale"])
 
 
-def _float_quant(e: Expansion) -> None:
+def _float_quant(e: NodeWriter) -> None:
     given = e.parameters(OPERATORS["FloatQuant"])
     attributes = e.attributes("has_inf", "has_nan", "has_subnormal", "saturation")
     mode = rounding_mode_of(e.original)
@@ -314,7 +128,7 @@ def _float_quant(e: Expansion) -> None:
     e.multiply(given["scale"])
 
 
-def _internal_scale(e: Expansion, smallest: Any, last: Any, mantissa: float) -> str:
+def _internal_scale(e: NodeWriter, smallest: Any, last: Any, mantissa: float) -> str:
     """Append the step of each value: a power of two for each binade it has reached."""
     first = float(smallest) + mantissa
     if mantissa == 0:  # rounding down may give zero far above the largest number
@@ -349,7 +163,7 @@ def _binades(exponents: np.ndarray) -> np.ndarray:
 
 
 def _overflow(
-    e: Expansion, rounded: str, largest: Any, attributes: Mapping[str, Any]
+    e: NodeWriter, rounded: str, largest: Any, attributes: Mapping[str, Any]
 ) -> None:
     """Replace what was clamped by infinity, or by NaN where there is none."""
     clamped = e.value
@@ -368,7 +182,7 @@ def _overflow(
     e.append("Where", [is_below, e.constant(below), kept])
 
 
-_EXPANSIONS: dict[str, Callable[[Expansion], None]] = {
+_EXPANSIONS: dict[str, Callable[[NodeWriter], None]] = {
     "Quant": _quant,
     "IntQuant": _quant,
     "BipolarQuant": _bipolar_quant,
@@ -379,7 +193,7 @@ _EXPANSIONS: dict[str, Callable[[Expansion], None]] = {
 _CHANNELS_LAST = ("Conv", "MaxPool")
 
 
-def _channels_last(e: Expansion) -> None:
+def _channels_last(e: NodeWriter) -> None:
     """Run a standard operator between transpositions; weights are channels last too."""
     node = e.original
     window = attributes_of(node).get("kernel_shape")
@@ -396,10 +210,3 @@ def _channels_last(e: Expansion) -> None:
     inner.output[0] = e.value = f"{node.output[0]}@channels_first"
     e.nodes.append(inner)
     e.node("Transpose", perm=[0, *range(2, rank), 1])
-
-
-def _bad(node: NodeProto, name: str, what: str, value: np.ndarray) -> ValueError:
-    return ValueError(
-        f"{describe(node)}: `{name}` must be {what}. "
-        f"Received: {name}={np.array2string(np.asarray(value), threshold=8)}"
-    )

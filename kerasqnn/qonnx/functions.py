@@ -12,6 +12,7 @@ from typing import Any
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper
 
 from .operators import DOMAIN
+from .rounding import append_rounding
 
 DOMAIN_VERSION = 1
 OPSET = 13
@@ -36,37 +37,25 @@ def _from_attribute(output: str, attribute: str) -> list[NodeProto]:
     return [node, _node("Cast", [f"{output}_int"], output, to=TensorProto.FLOAT)]
 
 
-def _magnitude(x: str, y: str, nodes: list[NodeProto]) -> list[NodeProto]:
-    """Round the absolute value with `nodes`, from `absolute` to `rounded`."""
-    return [
-        _node("Abs", [x], "absolute"),
-        *nodes,
-        _node("Sign", [x], "sign"),
-        _node("Mul", ["sign", "rounded"], y),
-    ]
+def _rounding(mode: str, x: str) -> list[NodeProto]:
+    """Nodes that round `x`; the output of the last is the result."""
+    nodes: list[NodeProto] = []
 
+    def append(op_type: str, inputs: list[str]) -> str:
+        nodes.append(_node(op_type, inputs, f"rounding_{len(nodes)}"))
+        return f"rounding_{len(nodes) - 1}"
 
-def _rounding(mode: str, x: str, y: str) -> list[NodeProto]:
-    if mode in ("ROUND", "FLOOR", "CEIL"):
-        op_type = {"ROUND": "Round", "FLOOR": "Floor", "CEIL": "Ceil"}[mode]
-        return [_node(op_type, [x], y)]
-    if mode in ("UP", "DOWN"):
-        op_type = "Ceil" if mode == "UP" else "Floor"
-        return _magnitude(x, y, [_node(op_type, ["absolute"], "rounded")])
-    shift, op_type = (0.5, "Floor") if mode == "HALF_UP" else (-0.5, "Ceil")
-    return _magnitude(
-        x,
-        y,
-        [
-            _constant("half", shift),
-            _node("Add", ["absolute", "half"], "shifted"),
-            _node(op_type, ["shifted"], "rounded"),
-        ],
-    )
+    def constant(value: float) -> str:
+        nodes.append(_constant("half", value))
+        return "half"
+
+    append_rounding(mode, x, append, constant)
+    return nodes
 
 
 def quant_function(rounding_mode: str) -> FunctionProto:
     """Return the body of `Quant` for one rounding mode."""
+    rounding = _rounding(rounding_mode, "clamped")
     nodes = [
         _constant("one", 1.0),
         _constant("two", 2.0),
@@ -86,8 +75,8 @@ def quant_function(rounding_mode: str) -> FunctionProto:
         _node("Add", ["scaled", "zeropt"], "shifted_in"),
         _node("Min", ["shifted_in", "max"], "below"),
         _node("Max", ["below", "min"], "clamped"),
-        *_rounding(rounding_mode, "clamped", "codes"),
-        _node("Sub", ["codes", "zeropt"], "shifted_out"),
+        *rounding,
+        _node("Sub", [rounding[-1].output[0], "zeropt"], "shifted_out"),
         _node("Mul", ["shifted_out", "scale"], "Y"),
     ]
     return helper.make_function(
