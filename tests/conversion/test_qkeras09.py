@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
 import kerasqnn
 from kerasqnn.errors import UnsupportedModelError
 from kerasqnn.quantizers import AutoFixedPoint, FixedPoint
+
+from .recorded import assert_as_recorded
 
 FILES = Path(__file__).with_name("files")
 NAMES = ("dense", "convolution", "folded", "recurrent")
@@ -29,14 +30,9 @@ def taken_over(name: str) -> keras.Model:
 @pytest.mark.parametrize("name", NAMES)
 def test_predictions_are_those_of_qkeras(name):
     """Bit for bit, called eagerly and traced; all models have several outputs."""
-    recorded = np.load(FILES / f"{name}.npz")
     model = taken_over(name)
-    for call in (model, tf.function(model, autograph=False)):
-        outputs = keras.tree.flatten(call(recorded["x"], training=False))
-        assert len(outputs) == len(recorded) - 1
-        for i, output in enumerate(outputs):
-            assert len(np.unique(output)) > 5
-            np.testing.assert_array_equal(output, recorded[f"y{i}"])
+    calls = (model, tf.function(model, autograph=False))
+    assert_as_recorded(calls, FILES / f"{name}.npz")
 
 
 def test_what_the_layers_become():
