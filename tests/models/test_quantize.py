@@ -370,6 +370,14 @@ def test_dequantize_refusals(step, name):
         kerasqnn.dequantize_model(model, weights="int")
 
 
+def test_dequantize_low_rank_weights():
+    """The kernel is quantized together with what a plain layer would add to it."""
+    model = functional((6,), ql.QuantDense(4, name="adapted", **KERNEL))
+    model.get_layer("adapted").enable_lora(2)
+    with pytest.raises(UnsupportedModelError, match="'adapted'.*low-rank weights"):
+        kerasqnn.dequantize_model(model)
+
+
 FOLDABLE = {
     "dense": ((4,), lambda: kl.Dense(6)),
     "dense without bias": ((3, 4), lambda: kl.Dense(6, use_bias=False)),
