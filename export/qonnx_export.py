@@ -22,6 +22,7 @@ from . import function_handlers as function_handlers
 from .builder import Builder
 from .handlers import handler_of
 from .keras_layers import inline_keras_operation, refuse_quantized
+from .other_libraries import as_kerasqnn
 
 _ELEMENT_TYPES = {
     "float32": TensorProto.FLOAT,
@@ -49,7 +50,8 @@ def export_qonnx(
     out, as in `model.predict` while they are off.
 
     Args:
-        model: A built Sequential or functional model.
+        model: A built Sequential or functional model; one of QKeras or HGQ2 is taken
+            over first, as `from_qkeras` and `from_hgq2` do.
         path: The `.onnx` file to write; replaced only when the export has succeeded.
         exact: Refuse a model whose float32 result would depend on the tool that runs
             it. With False such a model is exported too; outputs then agree up to
@@ -113,7 +115,7 @@ def build_qonnx(model: keras.Model, *, exact: bool = True) -> onnx.ModelProto:
 
 
 def _build(model: keras.Model, exact: bool) -> tuple[onnx.ModelProto, bool]:
-    graph = read_model(model).without_noise()
+    graph = read_model(as_kerasqnn(model)).without_noise()
     arithmetic = analyse(graph)
     reproducible = all(arithmetic.facts[t].reproducible for t in graph.outputs)
     for operation in graph:
