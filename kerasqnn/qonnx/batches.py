@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 
+from .constants import constants_of, has_subgraph
 from .operators import attributes_of
-from .preparation import constants_of, has_subgraph
 
 _ANY_OPERANDS = frozenset(
     "Abs Add BatchNormalization Cast Ceil Clip Div Elu Erf Exp Floor Greater "

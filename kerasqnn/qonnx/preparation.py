@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper, inliner, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, helper, inliner
 from onnx import version_converter as converter
 
+from .constants import STANDARD_DOMAINS, constants_of, has_subgraph
 from .expansion import expand, is_expanded
 from .operators import CHANNELS_LAST_DOMAIN, GENERAL_DOMAINS, describe
 
 #: Lowest version of the standard operators in which expansions are written.
 OPSET = 13
-_STANDARD = ("", "ai.onnx")
 
 
 def prepare(model: ModelProto) -> ModelProto:
@@ -43,38 +42,12 @@ def prepare(model: ModelProto) -> ModelProto:
     return prepared
 
 
-def constants_of(graph: GraphProto) -> dict[str, np.ndarray]:
-    """Return the initializers and the outputs of Constant nodes by name."""
-    values = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.domain in _STANDARD:
-            value = _constant(node)
-            if value is not None:
-                values[node.output[0]] = value
-    return values
-
-
-def _constant(node: NodeProto) -> np.ndarray | None:
-    (attribute,) = node.attribute
-    value = helper.get_attribute_value(attribute)
-    if attribute.name == "value":
-        return numpy_helper.to_array(value)
-    dtype = {"value_float": np.float32, "value_floats": np.float32}.get(
-        attribute.name, np.int64
-    )
-    return (
-        np.asarray(value, dtype)
-        if attribute.name.startswith(("value_float", "value_int"))
-        else None
-    )
-
-
 def _import_domains(model: ModelProto) -> None:
     there = {i.domain for i in model.opset_import}
     used = {n.domain for n in model.graph.node}
-    if not there.intersection(_STANDARD):
+    if not there.intersection(STANDARD_DOMAINS):
         model.opset_import.append(helper.make_opsetid("", OPSET))
-    for domain in sorted(used - there - set(_STANDARD)):
+    for domain in sorted(used - there - set(STANDARD_DOMAINS)):
         model.opset_import.append(helper.make_opsetid(domain, 1))
     for function in model.functions:
         if not function.opset_import:
@@ -102,7 +75,9 @@ def _drop_static_inputs(graph: GraphProto) -> None:
 
 
 def _convert(model: ModelProto) -> ModelProto:
-    version = next(i.version for i in model.opset_import if i.domain in _STANDARD)
+    version = next(
+        i.version for i in model.opset_import if i.domain in STANDARD_DOMAINS
+    )
     if version >= OPSET:
         return model
     try:
@@ -129,7 +104,7 @@ def _expand(model: ModelProto) -> None:
     graph.node.extend(nodes)
     _refuse_unknown(nodes)
     _drop_unused(graph)
-    domains = {n.domain for n in nodes} | set(_STANDARD)
+    domains = {n.domain for n in nodes} | set(STANDARD_DOMAINS)
     kept = [i for i in model.opset_import if i.domain in domains]
     del model.opset_import[:]
     model.opset_import.extend(kept)
@@ -147,11 +122,6 @@ def _drop_unused(graph: GraphProto) -> None:
     kept = [i for i in graph.initializer if i.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-
-
-def has_subgraph(node: NodeProto) -> bool:
-    """Whether a node may read tensors that are not among its inputs."""
-    return any(a.HasField("g") or a.graphs for a in node.attribute)
 
 
 def _refuse_unknown(nodes: Iterable[NodeProto]) -> None:
