@@ -5,13 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from ..errors import QuantizationWarning
 from ..quantizers import FixedPoint, Quantizer
-from ._weights import weight_of
+from ._weights import values_of, weight_of
 
 _SHARE = 0.9
 _FEWEST = 32  # weights; of fewer, all may well be small
@@ -34,7 +32,7 @@ def warn_of_degenerate_kernels(layer: Any) -> None:
         stem = argument.removesuffix("_quantizer")
         if stem == "bias" or not isinstance(quantizer, Quantizer):
             continue
-        values = _values(weight_of(layer, argument))
+        values = _rows(values_of(weight_of(layer, argument)))
         if values is None or np.count_nonzero(values) < _FEWEST:
             continue
         grid = quantizer.fixed(values)
@@ -55,13 +53,8 @@ def warn_of_degenerate_kernels(layer: Any) -> None:
             )
 
 
-def _values(weight: Any) -> np.ndarray | None:
-    """Return a weight's values, or None where it has none yet."""
-    if not isinstance(weight, keras.Variable):
-        return None
-    try:
-        values = np.asarray(ops.convert_to_numpy(weight), np.float32)
-    except Exception:  # symbolic: each backend refuses in its own way
+def _rows(values: np.ndarray | None) -> np.ndarray | None:
+    if values is None:
         return None
     return values.reshape(-1, values.shape[-1])[: max(1, _ROWS // values.shape[-1])]
 

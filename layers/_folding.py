@@ -8,12 +8,14 @@ from numbers import Integral
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from ..errors import unknown_name
 from ..quantizers import QuantizedWeight
 from ._normalization import INVERSES, inverse_deviation, rounded
 from ._quantized import QuantizedLayer
+from ._weights import values_of
 
 FOLDING_MODES = ("ema_stats_folding", "batch_stats_folding")
 _NORMALIZATION = {
@@ -92,15 +94,19 @@ class FoldedLayer(QuantizedLayer):
             **options,
         )
 
-    def build(self, input_shape: Any) -> None:
-        """Create kernel, bias and the weights of the normalization."""
-        super().build(input_shape)
+    def _build_quantizers(self, input_shape: Any) -> None:
+        """Build the normalization, whose weights the quantizers see, and them."""
         self.batch_normalization.build(tuple(self.compute_output_shape(input_shape)))
+        super()._build_quantizers(input_shape)
 
     def _quantized_shape(self, argument: str, input_shape: Any) -> Any:
         if argument == "bias_quantizer":  # the fold has a bias always
             return (self.compute_output_shape(input_shape)[self._channel_axis],)
         return super()._quantized_shape(argument, input_shape)
+
+    def _values_to_quantize(self, argument: str) -> np.ndarray | None:
+        folded = self._folded_kernel_and_bias()
+        return values_of(folded[self.quantizer_arguments.index(argument)])
 
     def _quantized_weights(self) -> dict[str, QuantizedWeight]:
         names, folded = self.quantizer_arguments, self.folded_kernel_and_bias()
@@ -220,9 +226,12 @@ class FoldedLayer(QuantizedLayer):
             float32 numpy arrays of the kernel's shape and of `(channels,)`, with the
             bits that the forward pass hands to the quantizers.
         """
-        mean, factor = self._in_inference()
-        folded = self._folded(factor, factor, mean)
+        folded = self._folded_kernel_and_bias()
         return tuple(ops.convert_to_numpy(value) for value in folded)
+
+    def _folded_kernel_and_bias(self) -> tuple[Any, Any]:
+        mean, factor = self._in_inference()
+        return self._folded(factor, factor, mean)
 
     def quantize(self, mode: Any = None, **kwargs: Any) -> Any:
         """Refuse Keras's post-training quantization.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from .. import noise as noises
@@ -15,7 +16,7 @@ from .. import quantizers
 from ..quantizers import QuantizedWeight, StatefulQuantizer
 from ..quantizers.parsing import AnyQuantizer, is_quantizer_string
 from ._degenerate_kernels import warn_of_degenerate_kernels
-from ._weights import weight_of
+from ._weights import values_of, weight_of
 from .noise_point import NoisePoint
 
 
@@ -35,9 +36,20 @@ def get_activation(identifier: Any) -> Any:
 
 
 def build_quantizer(
-    quantizer: StatefulQuantizer, shape: Any, layer: Any, argument: str
+    quantizer: StatefulQuantizer,
+    shape: Any,
+    layer: Any,
+    argument: str,
+    values: Callable[[], np.ndarray | None] | None = None,
 ) -> None:
     """Build a quantizer that has variables for the layer that holds it.
+
+    Args:
+        quantizer: Not built yet.
+        shape: Of what it quantizes.
+        layer: The layer.
+        argument: The layer's argument that is the quantizer.
+        values: Returns the values of the weight that it quantizes, if it is one.
 
     Raises:
         ValueError: If it has been built: it belongs to another layer.
@@ -48,7 +60,10 @@ def build_quantizer(
             "it learns belongs to one tensor. Give each argument a quantizer of its "
             f"own, or a string. Received: {argument}={quantizer!r}"
         )
-    quantizer.build(tuple(shape))
+    if values is None:
+        quantizer.build(tuple(shape))
+    else:
+        quantizer.build_for_weight(tuple(shape), values)
 
 
 class _Signature:
@@ -164,7 +179,28 @@ class QuantizedLayer(keras.layers.Layer):
             if isinstance(quantizer, StatefulQuantizer):
                 shape = self._quantized_shape(name, input_shape)
                 if shape is not None:
-                    build_quantizer(quantizer, shape, self, name)
+                    values = partial(self._values_to_quantize, name)
+                    weight = shape[:1] != (None,)
+                    build_quantizer(
+                        quantizer, shape, self, name, values if weight else None
+                    )
+
+    def start_quantizers(self) -> None:
+        """Let quantizers that training has not set yet start from the weights.
+
+        Done when the layer is built; do it again where float weights are assigned to a
+        built layer that is used before it is trained.
+        """
+        for name in self.quantizer_arguments:
+            quantizer = getattr(self, name)
+            if isinstance(quantizer, StatefulQuantizer):
+                values = self._values_to_quantize(name)
+                if values is not None:
+                    quantizer.start_from(values)
+
+    def _values_to_quantize(self, argument: str) -> np.ndarray | None:
+        """Return the values of the weight that a quantizer quantizes, if any."""
+        return values_of(weight_of(self, argument))
 
     def _quantized_shape(self, argument: str, input_shape: Any) -> Any:
         """Return the shape of what a quantizer quantizes.

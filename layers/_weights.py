@@ -1,10 +1,11 @@
-"""Which weight of a layer a quantizer argument is for."""
+"""Which weight of a layer a quantizer argument is for, and its values."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -24,3 +25,13 @@ def weight_of(layer: Any, argument: str) -> Any:
     return next(
         (w for w in found if isinstance(w, keras.Variable) or ops.is_tensor(w)), None
     )
+
+
+def values_of(weight: Any) -> np.ndarray | None:
+    """Return a weight's values in float32; None where it has none (yet)."""
+    if weight is None:
+        return None
+    try:
+        return np.asarray(ops.convert_to_numpy(weight), np.float32)
+    except Exception:  # symbolic: each backend refuses in its own way
+        return None

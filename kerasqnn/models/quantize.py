@@ -52,8 +52,8 @@ def quantize_model(
     values on `calibration` (see `kerasqnn.quantizers.calibrate`). A ReLU becomes a
     quantized ReLU; behind other activation functions a quantizer is inserted. Layers
     that only move values (pooling by maximum, flattening) need no quantizer; linear
-    outputs and the model's final activation are left as they are. Quantizers that learn
-    start with their first training batch. Fold batch
+    outputs and the model's final activation are left as they are. Learned steps start
+    from the float weights or, of activations, with the first training batch. Fold batch
     normalizations first where you can (`fold_batch_normalization`).
 
     Args:

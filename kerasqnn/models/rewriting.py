@@ -13,6 +13,7 @@ from keras import ops, tree
 
 from ..errors import QuantizationWarning, UnsupportedModelError
 from ..layers import NoisePoint
+from ..layers._quantized import QuantizedLayer
 from ..quantizers import StatefulQuantizer
 from .reading import functional_of
 
@@ -195,6 +196,9 @@ class _Rewriting:
         chain = self._chain(layer, prefix)
         if chain and not isinstance(layer, keras.Model):
             self._copy_weights(layer, chain[0], prefix + layer.name)
+            for part in chain[0]._flatten_layers():
+                if isinstance(part, QuantizedLayer):
+                    part.start_quantizers()
 
 
 class _Removed(keras.layers.Layer):

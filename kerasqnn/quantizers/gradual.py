@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 from keras.saving import register_keras_serializable
 
@@ -70,8 +71,17 @@ class Gradual(StatefulQuantizer):
     def build(self, input_shape: Any) -> None:
         """Make the variable of the strength, and build the quantizer."""
         self._strength = self._scalar_or_vector("strength", (), 1.0, trainable=False)
-        if isinstance(self.quantizer, StatefulQuantizer):
+        if not isinstance(self.quantizer, StatefulQuantizer):
+            return
+        if self._weight is None:
             self.quantizer.build(input_shape)
+        else:
+            self.quantizer.build_for_weight(input_shape, self._weight)
+
+    def start_from(self, values: np.ndarray) -> None:
+        """Let the quantizer start from a weight's values."""
+        if isinstance(self.quantizer, StatefulQuantizer):
+            self.quantizer.start_from(values)
 
     @property
     def changes_in_training(self) -> bool:  # type: ignore[override]

@@ -55,10 +55,7 @@ class _LearnedGrid(StatefulQuantizer):
 
     @property
     def step(self) -> np.ndarray:
-        """The step as it is now, float32, `()` or `(channels,)`.
-
-        Before the first batch of training it is that of a `FixedPoint(bits, 0)`.
-        """
+        """The step as it is now, float32, `()` or `(channels,)`."""
         self._check_built()
         state = {
             k: np.asarray(ops.convert_to_numpy(v)) for k, v in self._state().items()
@@ -88,11 +85,15 @@ class LearnedStepSize(_LearnedGrid):
     times the upstream gradient and `1 / sqrt(n * code_max)`, where `n` is the number of
     these elements (in one sample, for an activation).
 
-    The first batch of training sets the step to `2 * mean(|x|) / sqrt(code_max)`; until
-    then it is that of `FixedPoint(bits, 0)`, of weights too, whose values may be loaded
-    after the layer is built. Reading such a grid, as `fixed()`, export and `deploy` do,
-    gives a `QuantizationWarning`. The step is kept as `start`, which this batch
-    sets, and `change`, which the optimizer trains: `step = start + change`.
+    The step starts at `2 * mean(|x|) / sqrt(code_max)`: of a weight from its first
+    values, of anything else from the first batch of training. That batch sets the step
+    of a weight anew, since its values may have been assigned after the layer was built;
+    a step from a file or of a copied model stays. An activation's step is that of
+    `FixedPoint(bits, 0)` until then; reading such a grid, as `fixed()`, export and
+    `deploy` do, gives a `QuantizationWarning`.
+
+    The step is kept as `start`, negative before the first batch, and `change`, which
+    the optimizer trains: `step = |start| + change`.
 
     Plot:
 
@@ -149,7 +150,9 @@ class LearnedStepSize(_LearnedGrid):
                 f"needs a known size. Received: input_shape={input_shape!r}"
             )
         self._of_activation = bool(input_shape) and input_shape[0] is None
-        self.start = self._scalar_or_vector("start", shape, 0.0, trainable=False)
+        self.start = self._scalar_or_vector(
+            "start", shape, 0.0, trainable=False, of_weight=self._start_of_weight
+        )
         self.change = self._scalar_or_vector("change", shape, 0.0, trainable=True)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -158,7 +161,7 @@ class LearnedStepSize(_LearnedGrid):
         start = read(self.start)
         if training and self.trainable:
             start = ops.cond(
-                ops.any(start > 0), lambda: start, lambda: self._first_step(x)
+                ops.any(start > 0), lambda: start, lambda: self._first_batch(x)
             )
             self.start.assign(start)
         change = read(self.change)
@@ -172,15 +175,26 @@ class LearnedStepSize(_LearnedGrid):
         y = with_gradients(self._round, self._gradients, x, ops.cast(step, x.dtype))
         return ops.cast(y, dtype)
 
-    def _first_step(self, x: Any) -> Any:
+    def _first_batch(self, x: Any) -> Any:
+        return ops.cast(self._first_step(ops, ops.stop_gradient(x)), "float32")
+
+    def _first_step(self, xp: Any, x: Any) -> Any:
         axes = tuple(range(len(x.shape) - int(self.per_channel)))
-        mean = ops.mean(ops.abs(ops.stop_gradient(x)), axis=axes)
-        return ops.cast(2.0 * mean / float(np.sqrt(self.code_max)), "float32")
+        mean = xp.mean(xp.abs(x), axis=axes)
+        return 2.0 * mean / float(np.sqrt(self.code_max))
+
+    def _start_of_weight(self, values: np.ndarray) -> Any:
+        return -self._first_step(np, values.astype(np.float64))
+
+    def start_from(self, values: np.ndarray) -> None:
+        """Start anew from a weight's values, unless training has set the step."""
+        if not np.any(ops.convert_to_numpy(self.start) > 0):
+            self.start.assign(self._start_of_weight(values))
 
     def fixed(self, values: Any = None) -> FixedPoint:
         """Return the grid with the step as it is now."""
         grid = super().fixed(values)
-        if not np.any(ops.convert_to_numpy(self.start) > 0):
+        if not np.any(ops.convert_to_numpy(self.start)):
             warn_of_no_start(self)
         return grid
 
@@ -190,7 +204,7 @@ class LearnedStepSize(_LearnedGrid):
     def _raw_step(self, xp: Any, state: dict[str, Any]) -> Any:
         start = state["start"]
         default = xp.ones_like(start) * 2.0 ** (int(self.signed) - self.bits)
-        return xp.where(start > 0, start, default) + state["change"]
+        return xp.where(start != 0, xp.abs(start), default) + state["change"]
 
     def _gradients(self, x: Any, step: Any, upstream: Any) -> tuple[Any, Any]:
         codes = x / step

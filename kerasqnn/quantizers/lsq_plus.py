@@ -48,11 +48,12 @@ class LSQPlus(StatefulQuantizer):
     times the upstream gradient and `1 / sqrt(n * top)`, where `n` is the number of
     elements (in one sample, for an activation).
 
-    The first batch of training sets both from the range of its values:
-    `step = (high - low) / top`, `offset = low`. Until then the grid is that of
-    `FixedPoint(bits, 0)`; reading it, as `fixed()`, export and `deploy` do, gives a
-    `QuantizationWarning`. Each is kept as a start, which this batch sets, and a change,
-    which the optimizer trains.
+    Both start from a range of values, `step = (high - low) / top`, `offset = low`: of
+    a weight from its first values, and anew, as of anything else, from the first batch
+    of training; what a file brings stays. An activation's grid is that of
+    `FixedPoint(bits, 0)` until then; reading it, as `fixed()`, export and `deploy` do,
+    gives a `QuantizationWarning`. Each is kept as a start (that of the step negative
+    before the first batch) and a change, which the optimizer trains.
 
     Plot:
 
@@ -107,13 +108,15 @@ class LSQPlus(StatefulQuantizer):
     def build(self, input_shape: Any) -> None:
         """Make the variables of step and offset."""
         self._of_activation = bool(input_shape) and input_shape[0] is None
-        for name, value, trainable in (
-            ("step_start", 0.0, False),
-            ("offset_start", -1.0, False),
-            ("step_change", 0.0, True),
-            ("offset_change", 0.0, True),
+        for name, value, of_weight in (
+            ("step_start", 0.0, self._step_of_weight),
+            ("offset_start", -1.0, self._offset_of_weight),
+            ("step_change", 0.0, None),
+            ("offset_change", 0.0, None),
         ):
-            variable = self._scalar_or_vector(name, (), value, trainable=trainable)
+            variable = self._scalar_or_vector(
+                name, (), value, trainable=of_weight is None, of_weight=of_weight
+            )
             setattr(self, name, variable)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -121,7 +124,9 @@ class LSQPlus(StatefulQuantizer):
         x, dtype = widened(inputs)
         start, first = read(self.step_start), read(self.offset_start)
         if training and self.trainable:
-            seen = self._range(x)
+            seen = [
+                ops.cast(t, "float32") for t in self._range(ops, ops.stop_gradient(x))
+            ]
             started = ops.logical_or(start > 0, seen[0] <= 0)
             start = ops.where(started, start, seen[0])
             first = ops.where(started, first, seen[1])
@@ -138,21 +143,30 @@ class LSQPlus(StatefulQuantizer):
             with_gradients(self._quantize, self._gradients, x, *tensors), dtype
         )
 
-    def _range(self, x: Any) -> tuple[Any, Any]:
-        """Return the step and the offset of the first batch."""
-        x = ops.stop_gradient(x)
-        low, high = ops.min(x), ops.max(x)
+    def _range(self, xp: Any, x: Any) -> tuple[Any, Any]:
+        """Return the step and the offset that suit the values."""
+        low, high = xp.min(x), xp.max(x)
         if self.start == "three_sigma":
-            mean, reach = ops.mean(x), 3.0 * ops.std(x)
-            low, high = ops.maximum(low, mean - reach), ops.minimum(high, mean + reach)
-        step = (high - low) / float(2**self.bits - 1)
-        return ops.cast(step, "float32"), ops.cast(low, "float32")
+            mean, reach = xp.mean(x), 3.0 * xp.std(x)
+            low, high = xp.maximum(low, mean - reach), xp.minimum(high, mean + reach)
+        return (high - low) / float(2**self.bits - 1), low
+
+    def _step_of_weight(self, values: np.ndarray) -> Any:
+        return -self._range(np, values.astype(np.float64))[0]
+
+    def _offset_of_weight(self, values: np.ndarray) -> Any:
+        return self._range(np, values.astype(np.float64))[1]
+
+    def start_from(self, values: np.ndarray) -> None:
+        """Start anew from a weight's values, unless training has set the start."""
+        if not ops.convert_to_numpy(self.step_start) > 0:
+            self.step_start.assign(self._step_of_weight(values))
+            self.offset_start.assign(self._offset_of_weight(values))
 
     def _step(self, xp: Any, start: Any, change: Any) -> Any:
         default = xp.ones_like(start) * 2.0 ** (1 - self.bits)
-        step = xp.clip(
-            xp.where(start > 0, start, default) + change, _SMALLEST, _LARGEST
-        )
+        step = xp.where(start != 0, xp.abs(start), default) + change
+        step = xp.clip(step, _SMALLEST, _LARGEST)
         return nearest_power_of_two(xp, step) if self.power_of_two else step
 
     def _quantize(self, x: Any, step: Any, offset: Any) -> Any:
@@ -183,7 +197,7 @@ class LSQPlus(StatefulQuantizer):
             np.asarray(ops.convert_to_numpy(getattr(self, name)), np.float32)
             for name in names
         )
-        if not start > 0:
+        if not start:
             warn_of_no_start(self)
         step = np.asarray(self._step(np, start, change), np.float32)
         zero_point = _zero_point(np, step, first + moved)

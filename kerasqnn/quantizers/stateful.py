@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from ..errors import QuantizationWarning
@@ -26,6 +27,7 @@ class StatefulQuantizer(keras.layers.Layer):
     """
 
     changes_in_training = False  # whether a call in training assigns its variables
+    _weight: Callable[[], np.ndarray | None] | None = None  # while it is built
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -42,6 +44,25 @@ class StatefulQuantizer(keras.layers.Layer):
 
         `fixed(values).quantize(values)` has the bits of `self(values, training=False)`.
         """
+
+    def build_for_weight(
+        self, shape: tuple[int, ...], values: Callable[[], np.ndarray | None]
+    ) -> None:
+        """Build the quantizer of a weight, from whose values it may start.
+
+        Args:
+            shape: The weight's shape.
+            values: Returns the values, or None where there are none yet. It is called
+                when Keras gives the variables their first values.
+        """
+        self._weight = values
+        try:
+            self.build(shape)
+        finally:
+            self._weight = None
+
+    def start_from(self, values: np.ndarray) -> None:
+        """Start anew from a weight's values, unless training has set the start."""
 
     def _check_built(self) -> None:
         if not self.built:
@@ -62,13 +83,36 @@ class StatefulQuantizer(keras.layers.Layer):
         return input_shape
 
     def _scalar_or_vector(
-        self, name: str, shape: Any, value: float, *, trainable: bool, **kwargs: Any
+        self,
+        name: str,
+        shape: Any,
+        value: float,
+        *,
+        trainable: bool,
+        of_weight: Callable[[np.ndarray], Any] | None = None,
+        **kwargs: Any,
     ) -> Any:
-        """Add a float32 variable."""
+        """Add a float32 variable, which starts from the weight that it is built for.
+
+        Args:
+            name: Of the variable.
+            shape: Of the variable.
+            value: At first, where there is no weight, or `of_weight` is None.
+            trainable: Of the variable.
+            of_weight: Computes the first value from those of the weight.
+            **kwargs: Those of `add_weight`.
+        """
+        weight = self._weight
+
+        def first(shape: Any, dtype: Any = None) -> Any:
+            values = None if weight is None or of_weight is None else weight()
+            found = value if values is None else of_weight(values)  # type: ignore[misc]
+            return ops.full(shape, found, dtype=dtype)
+
         return self.add_weight(
             name=name,
             shape=shape,
-            initializer=keras.initializers.Constant(value),
+            initializer=first,
             dtype="float32",
             autocast=False,
             trainable=trainable,
