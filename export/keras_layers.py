@@ -12,6 +12,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from ..errors import UnsupportedModelError
 from ..models import Operation
+from ..models.floating_point import why_floating_point
 from ..qonnx.functions import OPSET
 from .builder import Builder
 
@@ -39,7 +40,8 @@ def refuse_quantized(operation: Operation) -> None:
         if type(inner).__module__.partition(".")[0] in ("kerasqnn", "qkeras", "hgq"):
             raise UnsupportedModelError(
                 f"Layer {operation.layer!r} ({type(layer).__name__}) holds quantizers "
-                "that no handler exports. Use kerasqnn's dense layers, merges, "
+                f"that no handler exports: it {why_floating_point(operation)}. Use "
+                "kerasqnn's dense layers, merges, "
                 "convolutions and poolings of one or two dimensions, "
                 "QuantBatchNormalization and QuantActivation, directly in the model, "
                 "in float32, channels last and with fixed shapes.",

@@ -19,6 +19,7 @@ from ..models.random_inputs import random_inputs
 from ..qonnx.functions import DOMAIN_VERSION, OPSET, functions_for
 from ..qonnx.operators import DOMAIN
 from . import function_handlers as function_handlers
+from . import structure_handlers as structure_handlers
 from .builder import Builder
 from .handlers import handler_of
 from .keras_layers import inline_keras_operation, refuse_quantized

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import function_rules as function_rules
+from . import structure_rules as structure_rules
 from .arithmetic_rules import RULES, no_grid
 from .graph import Graph
 from .grids import FLOAT32_BITS, Facts

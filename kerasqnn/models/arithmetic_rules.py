@@ -109,7 +109,8 @@ def _noise(operation: Operation, inputs: list[Facts], _: list[Tensor]) -> Outcom
     return inputs[0], None
 
 
-def _no_input_grid(operation: Operation, inputs: list[Facts]) -> Outcome:
+def no_input_grid(operation: Operation, inputs: list[Facts]) -> Outcome:
+    """Facts of a sum of numbers on no grid."""
     loses = (
         f"layer {operation.layer!r} adds up numbers that lie on no power-of-two grid, "
         "so that the result depends on the order of the sum; quantize its input, "
@@ -138,7 +139,7 @@ def _weighted_sum(
 ) -> Outcome:
     grid = inputs[0].grid
     if grid is None:
-        return _no_input_grid(operation, inputs)
+        return no_input_grid(operation, inputs)
     kernel = operation.weights["kernel"].value.astype(np.float64)
     groups = operation.attributes.get("groups", 1)
     low, high, reach = _sum_bounds(kernel, grid, groups, operation.kind == "conv2d")
@@ -231,7 +232,7 @@ def _average(
 ) -> Outcome:
     grid = inputs[0].grid
     if grid is None:
-        return _no_input_grid(operation, inputs)
+        return no_input_grid(operation, inputs)
     size = tensors[0].shape[1:3]
     window = operation.attributes.get("pool_size", size)
     count = int(np.prod([d or 0 for d in window]))
@@ -254,7 +255,7 @@ def _merge(operation: Operation, inputs: list[Facts], tensors: list[Tensor]) -> 
         # One rounding of two operands is the same everywhere; of three it is not.
         if operation.kind in ("maximum", "minimum") or len(inputs) == 2:
             return derive(inputs, None), None
-        return _no_input_grid(operation, inputs)
+        return no_input_grid(operation, inputs)
     total = grids[0]
     if total is None:
         return derive(inputs, None), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -108,8 +109,24 @@ def _global_pool2d(reduce: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _reciprocal_pool2d(operation: Operation, x: Any) -> Any:
+    a = operation.attributes
+    scaled = x * float(math.prod(a["pool_size"]))
+    mean = _pool2d(ops.average_pool)(operation, scaled)
+    return mean * _weight(operation, "reciprocal")
+
+
+def _global_reciprocal_pool2d(operation: Operation, x: Any) -> Any:
+    total = _global_pool2d(ops.sum)(operation, x)
+    return total * _weight(operation, "reciprocal")
+
+
 def _reshape(operation: Operation, x: Any) -> Any:
     return ops.reshape(x, (-1, *operation.attributes["target_shape"]))
+
+
+def _around(operation: Operation) -> list[tuple[int, int]]:
+    return [(0, 0), *operation.attributes["pads"], (0, 0)]
 
 
 def _chain(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -136,6 +153,9 @@ _KERAS: dict[str, Callable[..., Any]] = {
     "average_pool2d": _pool2d(ops.average_pool),
     "global_max_pool2d": _global_pool2d(ops.max),
     "global_average_pool2d": _global_pool2d(ops.mean),
+    "reciprocal_pool2d": _reciprocal_pool2d,
+    "global_reciprocal_pool2d": _global_reciprocal_pool2d,
+    "zero_padding": lambda o, x: ops.pad(x, _around(o)),
     "reshape": _reshape,
     "add": _chain(ops.add),
     "subtract": _chain(ops.subtract),
@@ -247,6 +267,16 @@ def _exact_pool(operation: Operation, x: np.ndarray) -> np.ndarray:
     return windows.max(axis=(4, 5)) if maximum else windows.mean(axis=(4, 5))
 
 
+def _exact_reciprocal_pool(operation: Operation, x: np.ndarray) -> np.ndarray:
+    windows = _windows(x, operation, operation.attributes["pool_size"], 0.0)
+    return windows.sum(axis=(4, 5)) * _value(operation, "reciprocal")
+
+
+def _exact_global_reciprocal_pool(operation: Operation, x: np.ndarray) -> np.ndarray:
+    total = x.sum(axis=(1, 2), keepdims=operation.attributes["keepdims"])
+    return total * _value(operation, "reciprocal")
+
+
 def _exact_global_pool(operation: Operation, x: np.ndarray) -> np.ndarray:
     reduce = np.max if operation.kind == "global_max_pool2d" else np.mean
     return reduce(x, axis=(1, 2), keepdims=operation.attributes["keepdims"])
@@ -264,6 +294,9 @@ _EXACT: dict[str, Callable[..., np.ndarray]] = {
     "average_pool2d": _exact_pool,
     "global_max_pool2d": _exact_global_pool,
     "global_average_pool2d": _exact_global_pool,
+    "reciprocal_pool2d": _exact_reciprocal_pool,
+    "global_reciprocal_pool2d": _exact_global_reciprocal_pool,
+    "zero_padding": lambda o, x: np.pad(x, _around(o)),
     "reshape": lambda o, x: x.reshape(-1, *o.attributes["target_shape"]),
     "add": _chain(np.add),
     "subtract": _chain(np.subtract),

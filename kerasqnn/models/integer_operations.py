@@ -101,7 +101,7 @@ def _convolve(operation: Operation, x: np.ndarray, kernel: np.ndarray) -> np.nda
     """Return the convolution as a sum over the taps of the kernel."""
     groups = operation.attributes["groups"]
     total: Any = 0
-    for row, column, window in _taps(operation, x, kernel.shape[:2], 0):
+    for row, column, window in taps(operation, x, kernel.shape[:2], 0):
         parts = [
             np.matmul(inputs, weights)
             for inputs, weights in zip(
@@ -114,7 +114,7 @@ def _convolve(operation: Operation, x: np.ndarray, kernel: np.ndarray) -> np.nda
     return total
 
 
-def _taps(
+def taps(
     operation: Operation, x: np.ndarray, window: tuple[int, ...], fill: int
 ) -> Any:
     """Yield row, column and what each position of a window sees."""
@@ -186,7 +186,7 @@ def _relu(operation: Operation, x: Integers) -> tuple[Integers, None]:
 def _max_pool(operation: Operation, x: Integers) -> tuple[Integers, None]:
     window = operation.attributes["pool_size"]
     lowest = int(x.codes.min(initial=0))
-    views = [v for _, _, v in _taps(operation, x.codes, window, lowest)]
+    views = [v for _, _, v in taps(operation, x.codes, window, lowest)]
     return Integers(np.maximum.reduce(views), x.exponent, x.low, x.high), None
 
 
@@ -214,7 +214,7 @@ def _average(operation: Operation, x: Integers) -> tuple[Integers, int]:
     if whole:
         codes = x.codes.sum(axis=(1, 2), keepdims=a["keepdims"])
     else:
-        codes = sum(v for _, _, v in _taps(operation, x.codes, window, 0))
+        codes = sum(v for _, _, v in taps(operation, x.codes, window, 0))
     low, high = x.low * count, x.high * count
     exponent = x.exponent - (count.bit_length() - 1)
     width = signed_bits(np.minimum(low, 0), np.maximum(high, 0))

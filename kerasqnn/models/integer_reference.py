@@ -12,6 +12,7 @@ from ..errors import UnsupportedModelError
 from ..quantizers.quantizer import without_denormals
 from . import integer_functions as integer_functions
 from . import integer_quotients as integer_quotients
+from . import integer_structure as integer_structure
 from .activation_ranges import input_arrays
 from .arithmetic_rules import RULES
 from .floating_point import why_floating_point

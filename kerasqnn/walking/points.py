@@ -19,6 +19,8 @@ _KINDS = {
     "average_pool2d": "pooling",
     "global_max_pool2d": "pooling",
     "global_average_pool2d": "pooling",
+    "reciprocal_pool2d": "pooling",
+    "global_reciprocal_pool2d": "pooling",
     "add": "add",
     "subtract": "subtract",
     "multiply": "multiply",

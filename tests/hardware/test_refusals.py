@@ -123,7 +123,7 @@ MODELS: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
     "reciprocal": (
         lambda: image(
             QuantReciprocalAveragePooling2D(2, average_quantizer=KERNEL, name="mean")),
-        "mean", r"it is of class QuantReciprocalAveragePooling2D",
+        "mean", r"pooling by a reciprocal is not lowered",
     ),
     "no grid": (
         lambda: small(QuantActivation(FixedPoint(4, scale=0.3), name="odd")), "odd",

@@ -133,10 +133,12 @@ def _behind_inputs(case):
 
 # By what the names of its cases match: why a layer is refused.
 REFUSED = {
-    r"Attention|Einsum|LayerNormalization|RNN|LSTM|GRU|Transpose|[gv]3D|Dot|Reciprocal":
+    r"Attention|Einsum|LayerNormalization|RNN|LSTM|GRU|Transpose|[gv]3D|Dot":
         r"of class \w+, which Keras runs as a whole, in floating point",
-    "GlobalAverage": r"averages \d+ values",
-    "AveragePooling.*full": r"averages \d+ values, and only .* without padding",
+    "ReciprocalAverage.*full": "averages fewer values in windows at its border",
+    r"(?<!Reciprocal)GlobalAverage": r"averages \d+ values",
+    r"(?<!ReciprocalGlobal)AveragePooling.*full":
+        r"averages \d+ values, and only .* without padding",
     "LearnedDense|LearnedDepthwise|LearnedPooling|LearnedInput": "no powers of two",
     "LearnedOffset": "its quantizer, Affine, has none",
 }  # fmt: skip

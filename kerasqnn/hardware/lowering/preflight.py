@@ -160,6 +160,15 @@ def _unknown(operation: Operation, model: HardwareModel, io_type: str) -> str | 
     )
 
 
+@_checks("zero_padding", "reciprocal_pool2d", "global_reciprocal_pool2d")
+def _not_lowered(
+    operation: Operation, model: HardwareModel, io_type: str
+) -> str | None:
+    if operation.kind == "zero_padding":
+        return "padding is done by convolutions. Give them padding='same' instead."
+    return "pooling by a reciprocal is not lowered. Use QuantAveragePooling2D."
+
+
 @_checks("table_softmax")
 def _table_softmax(
     operation: Operation, model: HardwareModel, io_type: str

@@ -13,6 +13,9 @@
 | `step_function`, `lookup`, `table_softmax` | `function` | |
 | `max_pool2d`, `average_pool2d` | `pool_size`, `strides`, `padding` | |
 | `global_max_pool2d`, `global_average_pool2d` | `keepdims` | |
+| `reciprocal_pool2d` | `pool_size`, `strides`, `padding` | `reciprocal`, a number |
+| `global_reciprocal_pool2d` | `keepdims` | `reciprocal`, a number |
+| `zero_padding` | `pads`: before and after rows and columns | |
 | `reshape` | `target_shape` | |
 | `add`, `subtract`, `multiply`, `maximum`, `minimum` | | |
 | `concatenate` | `axis` | |

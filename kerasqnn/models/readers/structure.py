@@ -10,11 +10,36 @@ from keras import layers
 from ... import layers as quant_layers
 from ..graph import Parameter, Tensor
 from .registry import reads
+from .sequences import (
+    OPEN_LENGTH,
+    as_image,
+    as_sequence,
+    has_fixed_length,
+    image_shape,
+)
 
 
 @reads(layers.Flatten, layers.Reshape)
 def _reshape(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     return reading.add("reshape", inputs, target_shape=reading.shapes[0][1:])
+
+
+@reads(layers.ZeroPadding2D)
+def _zero_padding2d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
+    return reading.add("zero_padding", inputs, pads=tuple(map(tuple, layer.padding)))
+
+
+@reads(layers.ZeroPadding1D)
+def _zero_padding1d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
+    if not has_fixed_length(inputs):
+        return reading.as_layer(inputs, OPEN_LENGTH)
+    outputs = reading.add(
+        "zero_padding",
+        as_image(inputs, reading),
+        shape=image_shape(reading),
+        pads=((0, 0), tuple(layer.padding)),
+    )
+    return as_sequence(outputs, reading)
 
 
 _OPEN_SHAPES = "has inputs of no fixed shape"
