@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..models import Operation
-from .builder import CHANNELS_FIRST, Builder
-from .handlers import handles
+from .builder import Builder
+from .handlers import CHANNELS_FIRST, handles
 
 
 @handles("zero_padding")
