@@ -6,7 +6,7 @@ import numpy as np
 
 from ..models import Operation
 from .builder import Builder
-from .handlers import CHANNELS_FIRST, handles
+from .handlers import CHANNELS_FIRST, handles  # type: ignore[attr-defined]
 
 
 @handles("zero_padding")
