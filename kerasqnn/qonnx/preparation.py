@@ -32,14 +32,29 @@ def prepare(model: ModelProto) -> ModelProto:
     Raises:
         ValueError: If a node is not defined by ONNX, QONNX or the file.
     """
-    prepared = ModelProto()
-    prepared.CopyFrom(model)
-    _import_domains(prepared)
-    prepared = _inline(prepared)
-    _drop_static_inputs(prepared.graph)
-    prepared = _convert(prepared)
+    prepared = standardize(model)
     _expand(prepared)
     return prepared
+
+
+def standardize(model: ModelProto) -> ModelProto:
+    """Return the model as one writer would write it, its QONNX operators as they are.
+
+    Args:
+        model: The model as loaded; left as it is.
+
+    Returns:
+        The model of which `prepare` expands the operators.
+
+    Raises:
+        ValueError: As `prepare`.
+    """
+    standard = ModelProto()
+    standard.CopyFrom(model)
+    _import_domains(standard)
+    standard = _inline(standard)
+    _drop_static_inputs(standard.graph)
+    return _convert(standard)
 
 
 def _import_domains(model: ModelProto) -> None:
