@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,7 @@ def with_any_batch(model: ModelProto) -> ModelProto | None:
         v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
         for v in [*graph.input, *graph.value_info, *graph.output]
     }
+    shapes |= {i.name: tuple(i.dims) for i in graph.initializer}
     facts = _Facts(batch, _constant_tensors(model), shapes)
     replaced: dict[str, np.ndarray] = {}
     for node in model.graph.node:
@@ -90,7 +91,8 @@ def with_any_batch(model: ModelProto) -> ModelProto | None:
 
 def _constant_tensors(model: ModelProto) -> Mapping[str, Any]:
     """Return all tensors that do not depend on an input; None where not evaluated."""
-    constants: dict[str, Any] = dict(constants_of(model.graph))
+    constants: dict[str, Any] = {i.name: None for i in model.graph.initializer}
+    constants |= constants_of(model.graph)
     for node in model.graph.node:
         if all(name in constants for name in node.input if name):
             for name in node.output:
@@ -207,10 +209,10 @@ _RULES: dict[str, Callable[[NodeProto, _Facts, dict], bool]] = {
 def _relaxed(
     model: ModelProto, replaced: Mapping[str, np.ndarray]
 ) -> ModelProto | None:
-    readers: dict[str, Sequence[str]] = {}
+    readers: dict[str, list[str]] = {}
     for node in model.graph.node:
         for name in node.input:
-            readers[name] = [*readers.get(name, ()), node.op_type]
+            readers.setdefault(name, []).append(node.op_type)
     if any(set(readers[name]) != {"Reshape"} for name in replaced):
         return None
     relaxed = ModelProto()

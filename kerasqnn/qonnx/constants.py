@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from .tensor_data import is_external
+
 STANDARD_DOMAINS = ("", "ai.onnx")
 _RANDOM = frozenset(
     "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform "
@@ -15,8 +17,12 @@ _RANDOM = frozenset(
 
 
 def constants_of(graph: GraphProto) -> dict[str, np.ndarray]:
-    """Return the initializers and the outputs of Constant nodes by name."""
-    values = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    """Return the initializers and the outputs of Constant nodes by name.
+
+    Without those that are left in files of external data.
+    """
+    stored = (i for i in graph.initializer if not is_external(i))
+    values = {i.name: numpy_helper.to_array(i) for i in stored}
     for node in graph.node:
         if node.op_type == "Constant" and node.domain in STANDARD_DOMAINS:
             value = _constant(node)
@@ -28,6 +34,8 @@ def constants_of(graph: GraphProto) -> dict[str, np.ndarray]:
 def _constant(node: NodeProto) -> np.ndarray | None:
     (attribute,) = node.attribute
     value = helper.get_attribute_value(attribute)
+    if attribute.name == "value" and is_external(value):
+        return None
     if attribute.name == "value":
         return numpy_helper.to_array(value)
     dtype = {"value_float": np.float32, "value_floats": np.float32}.get(
@@ -47,7 +55,7 @@ def has_subgraph(node: NodeProto) -> bool:
 
 def foldable_nodes(graph: GraphProto) -> list[NodeProto]:
     """Return the nodes, Constant ones aside, whose outputs are always the same."""
-    known = {i.name for i in graph.initializer}
+    known = {i.name for i in graph.initializer if not is_external(i)}
     nodes = []
     for node in graph.node:
         is_constant = node.op_type == "Constant" and node.domain in STANDARD_DOMAINS
@@ -80,7 +88,10 @@ def fold_constants(model: ModelProto) -> tuple[list[NodeProto], dict[str, np.nda
         names = [name for node in folded for name in node.output if name]
         part = ModelProto()
         part.CopyFrom(model)
+        stored = [i for i in graph.initializer if not is_external(i)]
         del part.graph.node[:], part.graph.input[:], part.graph.output[:]
+        del part.graph.initializer[:]
+        part.graph.initializer.extend(stored)
         part.graph.node.extend(n for n in graph.node if n.op_type == "Constant")
         part.graph.node.extend(folded)
         part.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names)
@@ -110,8 +121,10 @@ def with_nodes(
     graph = changed.graph
     if any(has_subgraph(node) for node in nodes):
         used |= set(constants)
+    external = [i for i in graph.initializer if is_external(i) and i.name in used]
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
+    graph.initializer.extend(external)
     graph.initializer.extend(
         numpy_helper.from_array(np.asarray(value), name)
         for name, value in constants.items()

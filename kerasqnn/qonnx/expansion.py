@@ -133,7 +133,9 @@ def _internal_scale(e: NodeWriter, smallest: Any, last: Any, mantissa: float) ->
     first = float(smallest) + mantissa
     if mantissa == 0:  # rounding down may give zero far above the largest number
         last = 128
-    exponents = np.arange(np.floor(first) + 1, min(float(last), 127) + 1)
+    # All numbers, zero too, count as having reached the binades up to 2^-126.
+    lowest = max(np.floor(first) + 1, -150)
+    exponents = np.arange(lowest, np.clip(float(last), -126, 127) + 1)
     # Infinity comes out as no number: infinity divided by an infinite step.
     borders = np.append(_binades(exponents), np.float32(np.inf)).astype(e.dtype)
     steps = np.exp2([float(smallest), *(exponents - mantissa), np.inf]).astype(e.dtype)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from onnx import ModelProto
+
+from .loading import load_model
+from .structure import tensors_of
+from .tensor_data import is_external
 
 
 def as_model(model: str | os.PathLike[str] | ModelProto) -> ModelProto:
@@ -13,8 +16,23 @@ def as_model(model: str | os.PathLike[str] | ModelProto) -> ModelProto:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no ONNX model.
+        ValueError: If the file is no ONNX model, or the model has external data, of
+            which only a file says where it is.
     """
-    from .session import _load
+    if not isinstance(model, ModelProto):
+        return load_model(model)
+    refuse_external(model)
+    return model
 
-    return model if isinstance(model, ModelProto) else _load(Path(model))
+
+def refuse_external(model: ModelProto) -> None:
+    """Refuse external data relative to no folder: it may be anywhere, or an address.
+
+    Raises:
+        ValueError: If there is some.
+    """
+    if any(is_external(tensor) for tensor in tensors_of(model)):
+        raise ValueError(
+            "A model with external data must be given by the path of its file. "
+            "Received: a model in memory"
+        )

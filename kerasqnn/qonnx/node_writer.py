@@ -11,6 +11,10 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from .operators import attributes_of, describe
 from .rounding import append_rounding
 
+#: Widths up to which both bounds are finite in float32.
+_MOST_BITS = 127
+_SWITCHES = frozenset("signed narrow has_inf has_nan has_subnormal saturation".split())
+
 
 class NodeWriter:
     """Collects the standard nodes and constants that stand for one QONNX node.
@@ -69,15 +73,23 @@ class NodeWriter:
                     f"the output of a Constant node. Received: {name}={value!r}, which "
                     "is computed"
                 )
-            values[name] = self._constants[value]
-            if name != "max_val" and not np.all(np.isfinite(values[name])):
-                raise _bad(node, name, "finite", values[name])
+            values[name] = array = np.asarray(self._constants[value])
+            if array.dtype.kind not in "fiub" or not array.size:
+                raise _bad(node, name, "real numbers", array)
+            infinite_ok = name == "max_val" and not np.any(np.isnan(array))
+            if not (infinite_ok or np.all(np.isfinite(array))):
+                raise _bad(node, name, "finite", array)
         for name in ("scale", "out_scale"):
             if name in values and not np.all(values[name] > 0):
                 raise _bad(node, name, "positive", values[name])
         for name in (n for n in values if n.endswith("bitwidth")):
-            if values[name].size != 1 or values[name].item() < 0:
-                raise _bad(node, name, "one number, not negative", values[name])
+            if values[name].size != 1 or not 0 <= values[name].item() <= _MOST_BITS:
+                raise _bad(
+                    node,
+                    name,
+                    f"one number, not negative and at most {_MOST_BITS}",
+                    values[name],
+                )
             values[name] = values[name].reshape(())
         return values
 
@@ -94,6 +106,12 @@ class NodeWriter:
                 f"{describe(self.original)} must have the attributes "
                 f"{', '.join(required)}. Missing: {', '.join(missing)}"
             )
+        for name in _SWITCHES.intersection(given):
+            if given[name] not in (0, 1) or isinstance(given[name], float):
+                raise ValueError(
+                    f"{describe(self.original)}: the attribute `{name}` must be 0 or "
+                    f"1. Received: {name}={given[name]!r}"
+                )
         return given
 
     # -- writing -----------------------------------------------------------------------

@@ -71,7 +71,7 @@ def rounding_mode_of(node: NodeProto) -> str:
 def describe(node: NodeProto) -> str:
     """Return what a message calls a node."""
     name = node.name or (node.output[0] if node.output else "")
-    return f"{node.op_type} node {name!r}"
+    return f"{node.op_type[:80]} node {name[:80]!r}"
 
 
 def integer_bounds(

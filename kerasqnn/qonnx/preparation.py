@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, inliner
 from onnx import version_converter as converter
 
-from .constants import STANDARD_DOMAINS, constants_of, has_subgraph
+from .constants import STANDARD_DOMAINS, constants_of
 from .expansion import expand, is_expanded
 from .operators import CHANNELS_LAST_DOMAIN, GENERAL_DOMAINS, describe
+from .shape_limits import check_sizes
+from .structure import bodies_of, graphs_of, reads_of
+from .validation import MOST_NODES, validate
 
 #: Lowest version of the standard operators in which expansions are written.
 OPSET = 13
+_MOST_BYTES = 2**30
 
 
 def prepare(model: ModelProto) -> ModelProto:
     """Return a model of standard operators with the same numbers.
 
-    QONNX operators, under any domain that tools have used, are expanded; functions are
-    inlined; opsets older than 13 are converted; missing imports are added; parameters
-    that are listed as inputs too are inputs no more.
+    QONNX operators, under any domain that tools have used and in any subgraph, are
+    expanded; functions are inlined; opsets older than 13 are converted; missing imports
+    are added; parameters that are listed as inputs too are inputs no more.
 
     Args:
         model: The model as loaded; left as it is.
@@ -30,10 +36,12 @@ def prepare(model: ModelProto) -> ModelProto:
         The model to run. Tensors keep their names.
 
     Raises:
-        ValueError: If a node is not defined by ONNX, QONNX or the file.
+        ValueError: If a node is not defined by ONNX, QONNX or the file, or the model
+            has no meaning or is too large (see `validate`).
     """
     prepared = standardize(model)
     _expand(prepared)
+    check_sizes(prepared)
     return prepared
 
 
@@ -51,6 +59,7 @@ def standardize(model: ModelProto) -> ModelProto:
     """
     standard = ModelProto()
     standard.CopyFrom(model)
+    validate(standard)
     _import_domains(standard)
     standard = _inline(standard)
     _drop_static_inputs(standard.graph)
@@ -59,7 +68,7 @@ def standardize(model: ModelProto) -> ModelProto:
 
 def _import_domains(model: ModelProto) -> None:
     there = {i.domain for i in model.opset_import}
-    used = {n.domain for n in model.graph.node}
+    used = {n.domain for body in bodies_of(model) for n in body.node}
     if not there.intersection(STANDARD_DOMAINS):
         model.opset_import.append(helper.make_opsetid("", OPSET))
     for domain in sorted(used - there - set(STANDARD_DOMAINS)):
@@ -73,9 +82,10 @@ def _inline(model: ModelProto) -> ModelProto:
     """Drop the bodies of QONNX operators; inline all other functions."""
     others = [f for f in model.functions if f.domain not in GENERAL_DOMAINS]
     del model.functions[:]
-    for node in model.graph.node:
-        if node.domain in GENERAL_DOMAINS:
-            node.overload = ""
+    for body in bodies_of(model):
+        for node in body.node:
+            if node.domain in GENERAL_DOMAINS:
+                node.overload = ""
     if not others:
         return model
     model.functions.extend(others)
@@ -104,39 +114,52 @@ def _convert(model: ModelProto) -> ModelProto:
 
 
 def _expand(model: ModelProto) -> None:
-    graph = model.graph
-    constants = constants_of(graph)
     versions = {i.domain: i.version for i in model.opset_import}
-    nodes: list[NodeProto] = []
-    for node in graph.node:
-        if is_expanded(node):
-            expansion = expand(node, constants, versions)
-            nodes.extend(expansion.nodes)
-            graph.initializer.extend(expansion.initializers)
-        else:
-            nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    _expand_graph(model.graph, ChainMap(), versions)
+    used = {name for node in model.graph.node for name in reads_of(node)}
+    used |= {value.name for value in model.graph.output}
+    parameters = [i for i in model.graph.initializer if i.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(parameters)
+    nodes = [node for body in bodies_of(model) for node in body.node]
     _refuse_unknown(nodes)
-    _drop_unused(graph)
+    if len(nodes) > MOST_NODES:
+        raise ValueError(
+            f"The model must have at most {MOST_NODES} nodes when its QONNX operators "
+            f"are written as standard ones. Received: {len(nodes)}"
+        )
     domains = {n.domain for n in nodes} | set(STANDARD_DOMAINS)
     kept = [i for i in model.opset_import if i.domain in domains]
     del model.opset_import[:]
     model.opset_import.extend(kept)
+
+
+def _expand_graph(
+    graph: GraphProto, outer: ChainMap[str, Any], versions: Mapping[str, int]
+) -> None:
+    """Expand the nodes of a graph, which reads the constants of those around it too."""
+    constants = outer.new_child(constants_of(graph))
+    nodes: list[NodeProto] = []
+    written = 0
+    for node in graph.node:
+        for inner in graphs_of(node):
+            _expand_graph(inner, constants, versions)
+        if is_expanded(node):
+            expansion = expand(node, constants, versions)
+            nodes.extend(expansion.nodes)
+            graph.initializer.extend(expansion.initializers)
+            written += sum(len(i.raw_data) for i in expansion.initializers)
+            if written > _MOST_BYTES:
+                raise ValueError(
+                    "QONNX operators must have constants of at most 2^30 bytes "
+                    f"together. Received: more, up to {describe(node)}"
+                )
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
     # Shapes of removed steps would be checked against what is there now.
     del graph.value_info[:]
-
-
-def _drop_unused(graph: GraphProto) -> None:
-    """Drop parameters that no node reads any more."""
-    used = {name for node in graph.node for name in node.input}
-    used |= {value.name for value in graph.output}
-    # What subgraphs read from the graph around them is not searched for.
-    if any(has_subgraph(node) for node in graph.node):
-        return
-    kept = [i for i in graph.initializer if i.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
 
 
 def _refuse_unknown(nodes: Iterable[NodeProto]) -> None:

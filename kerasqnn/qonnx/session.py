@@ -4,30 +4,69 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import ModelProto
 
 from .batches import fixed_batch, with_any_batch
+from .files import as_model, refuse_external
+from .fusion import fuse
 from .preparation import prepare, with_outputs
+from .structure import tensors_of
+from .tensor_data import is_external
 
 # ONNX Runtime folds a multiplication or addition behind a convolution or matrix product
 # into its weights, and blocks the channels of convolutions. Both change the order of
-# sums, which matters where float32 rounds them, so these rewrites are off.
-_INEXACT_OPTIMIZERS = [
+# sums, which matters where float32 rounds them, so these rewrites are off. Those of the
+# second and third list are on where all sums are exact.
+_INEXACT_OPTIMIZERS = (
     "ConvMulFusion",
-    "ConvAddFusion",
     "ConvBNFusion",
     "MatMulScaleFusion",
-    "MatMulAddFusion",
     "MatMulBatchNormalizationFusion",
-    "NchwcTransformer",
-]
+)
+_REORDERING_PRODUCTS = ("MatMulAddFusion",)
+_REORDERING_IMAGES = ("ConvAddFusion", "NchwcTransformer")
 OPTIMIZATIONS = ("all", "extended", "basic", "none")
+
+
+@dataclass(frozen=True)
+class _Input:
+    """An input, kept because asking ONNX Runtime takes longer than a small model."""
+
+    name: str
+    dtype: type[np.floating] | None
+    shape: tuple[Any, ...]
+    fixed: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, given: Any, any_batch: bool) -> _Input:
+        fixed = tuple(
+            (axis, size)
+            for axis, size in enumerate(given.shape)
+            if isinstance(size, int) and (axis or not any_batch)
+        )
+        dtype = np.float32 if given.type == "tensor(float)" else None
+        return cls(given.name, dtype, tuple(given.shape), fixed)
+
+    def array(self, value: Any) -> np.ndarray:
+        """Return an input as the array that is fed."""
+        array = np.asarray(value, self.dtype)
+        shape = array.shape
+        if len(shape) == len(self.shape):
+            for axis, size in self.fixed:
+                if shape[axis] != size:
+                    break
+            else:
+                return array
+        raise ValueError(
+            f"Input {self.name!r} has the shape {self.shape}. "
+            f"Received: an array of shape {shape}"
+        )
 
 
 class QONNXSession:
@@ -81,20 +120,31 @@ class QONNXSession:
                 f"Received: optimization={optimization!r}"
             )
         self._threads, self._optimization = threads, optimization
-        original = model if isinstance(model, ModelProto) else _load(Path(model))
+        self._folder = None if isinstance(model, ModelProto) else Path(model).parent
+        original = as_model(model)
         self._names = _tensor_names(original)
         fixed = prepare(original)
         self._batch = fixed_batch(fixed)
         relaxed = with_any_batch(fixed) if self._batch else None
         self._model = relaxed or fixed
         self._loops = bool(self._batch) and relaxed is None
-        self._session = self._start(self._model)
-        self._inputs = self._session.get_inputs()
+        self._session = self._start(self._model, fused=optimization != "none")
+        self._inputs = [_Input.of(i, self._loops) for i in self._session.get_inputs()]
         self.input_names = [i.name for i in self._inputs]
         self.output_names = [o.name for o in self._session.get_outputs()]
 
-    def _start(self, model: ModelProto) -> Any:
-        return start(model, self._threads, self._optimization)
+    def _start(self, model: ModelProto, fused: bool = False) -> Any:
+        given = self._threads, self._optimization, self._folder
+        # Initializers that stay in their files are not looked at.
+        if not fused or any(is_external(tensor) for tensor in tensors_of(model)):
+            return start(model, *given)
+        result = fuse(model)
+        return start(
+            result.model,
+            *given,
+            exact_products=result.exact_products,
+            exact_images=result.exact_images,
+        )
 
     def run(self, x: Any) -> Any:
         """Run the model on a batch of any size.
@@ -148,19 +198,18 @@ class QONNXSession:
         return self._start(with_outputs(self._model, self._names))
 
     def _run(self, session: Any, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        feeds = {}
-        for given, value in zip(self._inputs, inputs, strict=True):
-            dtype = np.float32 if given.type == "tensor(float)" else None
-            array = np.asarray(value, dtype)
-            _check_shape(given, array, self._loops)
-            feeds[given.name] = array
+        feeds = {
+            given.name: given.array(value)
+            for given, value in zip(self._inputs, inputs, strict=True)
+        }
         if self._batch and not len(next(iter(feeds.values()))):
             # Reshape cannot infer a size without a sample.
             one = {n: np.zeros((self._batch, *a.shape[1:]), a.dtype)
                    for n, a in feeds.items()}  # fmt: skip
             return [value[:0] for value in session.run(None, one)]
         if not self._loops or len(next(iter(feeds.values()))) == self._batch:
-            return list(session.run(None, feeds))
+            names = self.output_names if session is self._session else None
+            return session.run(names, feeds)
         return self._run_in_parts(session, feeds)
 
     def _run_in_parts(self, session: Any, feeds: dict[str, np.ndarray]) -> list[Any]:
@@ -175,6 +224,8 @@ class QONNXSession:
         return [np.concatenate(values)[:count] for values in zip(*parts, strict=True)]
 
     def _as_list(self, x: Any) -> list[Any]:
+        if isinstance(x, np.ndarray) and len(self.input_names) == 1:
+            return [x]
         if isinstance(x, dict):
             if set(x) != set(self.input_names):
                 raise ValueError(
@@ -193,22 +244,36 @@ class QONNXSession:
         return inputs
 
 
-def start(model: ModelProto, threads: int = 0, optimization: str = "all") -> Any:
+def start(
+    model: ModelProto,
+    threads: int = 0,
+    optimization: str = "all",
+    folder: Path | None = None,
+    *,
+    exact_products: bool = False,
+    exact_images: bool = False,
+) -> Any:
     """Start ONNX Runtime on a model as it is, without rewrites that change numbers.
 
     Args:
         model: A model of standard operators, or with functions for the others.
         threads: As in `QONNXSession`.
         optimization: As in `QONNXSession`.
+        folder: Where `load_model` found the external data that it left in its files.
+        exact_products: The sums of matrix products may be reordered: all are exact.
+        exact_images: Those of convolutions too.
 
     Returns:
         The `onnxruntime.InferenceSession`.
 
     Raises:
-        ValueError: If ONNX Runtime refuses the model.
+        ValueError: If ONNX Runtime refuses the model, or it has external data and there
+            is no `folder`.
     """
     import onnxruntime
 
+    if folder is None:
+        refuse_external(model)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
@@ -217,14 +282,23 @@ def start(model: ModelProto, threads: int = 0, optimization: str = "all") -> Any
     options.graph_optimization_level = getattr(levels, f"ORT_{name}")
     # Its fused operators for QuantizeLinear and DequantizeLinear round otherwise.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
+    disabled = list(_INEXACT_OPTIMIZERS)
+    if not exact_products:
+        disabled += _REORDERING_PRODUCTS
+    if not exact_images:
+        disabled += _REORDERING_IMAGES
     # Products with weights that it has repacked add in another order.
-    options.add_session_config_entry("session.disable_prepacking", "1")
+    packed = exact_products and exact_images
+    options.add_session_config_entry("session.disable_prepacking", str(int(not packed)))
+    if folder is not None:
+        where = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(where, str(folder.resolve()))
     try:
         return onnxruntime.InferenceSession(
             model.SerializeToString(),
             options,
             providers=["CPUExecutionProvider"],
-            disabled_optimizers=_INEXACT_OPTIMIZERS,
+            disabled_optimizers=disabled,
         )
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise ValueError(f"ONNX Runtime refuses the model: {error}") from error
@@ -256,31 +330,6 @@ def _cached_session(path: str, modified: int, size: int) -> QONNXSession:
     return QONNXSession(path)
 
 
-def _load(path: Path) -> ModelProto:
-    if not path.is_file():
-        raise FileNotFoundError(f"No such file. Received: {str(path)!r}")
-    try:
-        proto = onnx.load(path)
-    except Exception as error:  # protobuf raises several types of its own
-        raise ValueError(f"{str(path)!r} is no ONNX model: {error}") from error
-    if not proto.graph.node and not proto.graph.output:
-        raise ValueError(f"{str(path)!r} holds no ONNX graph.")
-    return proto
-
-
 def _tensor_names(model: ModelProto) -> list[str]:
     """Return the names of the tensors that the nodes of a model compute."""
     return [name for node in model.graph.node for name in node.output if name]
-
-
-def _check_shape(given: Any, array: np.ndarray, any_batch: bool) -> None:
-    wanted = [None, *given.shape[1:]] if any_batch else list(given.shape)
-    fits = len(wanted) == array.ndim and all(
-        not isinstance(want, int) or want == have
-        for want, have in zip(wanted, array.shape, strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"Input {given.name!r} has the shape {tuple(given.shape)}. "
-            f"Received: an array of shape {array.shape}"
-        )
