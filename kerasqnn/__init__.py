@@ -34,10 +34,12 @@ if _TYPE_CHECKING:
     from .models import strip_noise as strip_noise
     from .models import summary as summary
     from .qonnx import QONNXSession as QONNXSession
+    from .qonnx import convert_qonnx as convert_qonnx
     from .walking import walk_noise as walk_noise
 
 # Heavy rooms open at first use.
 _LAZY = {
+    "convert_qonnx": "qonnx",
     "export_qonnx": "export",
     "run_qonnx": "export",
     "deploy": "hardware",

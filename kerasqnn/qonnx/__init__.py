@@ -1,6 +1,7 @@
 """QONNX files of any origin: the operators, and running them in ONNX Runtime."""
 
 from .datatypes import infer_datatypes as infer_datatypes
+from .formats import convert_qonnx as convert_qonnx
 from .inference import infer_grids as infer_grids
 from .operators import DOMAIN as DOMAIN
 from .reference import run_reference as run_reference

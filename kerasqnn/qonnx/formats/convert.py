@@ -1,0 +1,85 @@
+"""Conversion between the formats in which ONNX says quantization."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from onnx import ModelProto
+
+from ...errors import unknown_name
+from ..files import as_model
+from .standard import Standard
+from .to_qcdq import to_qcdq
+from .writing import write_atomically
+
+
+def convert_qonnx(
+    model: str | os.PathLike[str] | ModelProto,
+    to: str,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    opset: int | None = None,
+    exact: bool = True,
+) -> ModelProto:
+    """Write a quantized ONNX model in another format, with the same numbers.
+
+    `"qcdq"` writes each `Quant` as QuantizeLinear, Clip (left out at full range) and
+    DequantizeLinear: 2 to 8 bits, with opset 21 up to 16, rounding mode ROUND, one
+    scale a tensor or a channel. Constants are stored as integer codes; those of more
+    than 8 bits, such as biases, as int32. The Clip of a constant changes nothing: it
+    tells the bit width.
+
+    What is no number (NaN) stays so in `Quant` and becomes a code in QuantizeLinear;
+    all other float32 numbers give the same.
+
+    Args:
+        model: Path of an `.onnx` file, or the model itself; its format is recognised.
+        to: `"qcdq"`.
+        path: Where to write the result; only once the conversion has succeeded.
+        opset: Version of the standard operators; the model's, at least 13, if None.
+        exact: Write a form that stock ONNX Runtime runs with the same numbers at its
+            default optimisation (behind each DequantizeLinear a `Max` of one tensor,
+            which stops rewrites that round otherwise), and refuse what is not proven
+            to be the same. With False, write the bare operators, and accept zero
+            points for which near ties may come out one step apart.
+
+    Returns:
+        The converted model.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If the file is no ONNX model or has no meaning, or an argument is
+            not allowed.
+        UnsupportedModelError: If the format cannot say a node; the message names the
+            node, the row of the table of formats, and a way out.
+
+    Example:
+
+    >>> import kerasqnn
+    >>> from onnx import parser
+    >>> model = parser.parse_model('''
+    ...   <ir_version: 8, opset_import: ["" : 13, "qonnx.custom_op.general" : 1]>
+    ...   small (float[N, 3] x) => (float[N, 3] y)
+    ...   <float scale = {0.5}, float zero = {0.0}, float bits = {4.0}> {
+    ...     y = qonnx.custom_op.general.Quant
+    ...       <signed = 1, narrow = 0, rounding_mode = "ROUND">(x, scale, zero, bits)
+    ...   }''')
+    >>> converted = kerasqnn.convert_qonnx(model, "qcdq")
+    >>> [node.op_type for node in converted.graph.node]
+    ['QuantizeLinear', 'Clip', 'DequantizeLinear', 'Max']
+    """
+    if to not in _WRITERS:
+        raise ValueError(unknown_name("format", to, _WRITERS))
+    if path is not None and not Path(path).parent.is_dir():
+        raise FileNotFoundError(
+            f"The folder {str(Path(path).parent)!r} does not exist. "
+            f"Received: path={str(path)!r}"
+        )
+    converted = _WRITERS[to](Standard(as_model(model), opset), exact)
+    if path is not None:
+        write_atomically(converted, Path(path))
+    return converted
+
+
+_WRITERS = {"qcdq": to_qcdq}
