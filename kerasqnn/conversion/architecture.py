@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from keras import tree
 
 from ..errors import UnsupportedModelError
 from .description import Call, LayerDescription, ModelDescription, Reference
 
-WeightsOf = Callable[[str], Mapping[str, np.ndarray]]
+# (names of the models around a layer, one in the other, and its own) -> its weights
+WeightsOf = Callable[..., Mapping[str, np.ndarray]]
 _MODELS = ("Sequential", "Functional", "Model")
 
 
@@ -30,8 +33,8 @@ def describe(
         is_keras2: Whether Keras 2 wrote it.
 
     Raises:
-        UnsupportedModelError: If the model is neither Sequential nor functional, or
-            holds another model.
+        UnsupportedModelError: If the model, or one in it, is neither Sequential nor
+            functional.
     """
     kind = architecture.get("class_name") if isinstance(architecture, dict) else None
     if kind not in _MODELS:
@@ -43,19 +46,49 @@ def describe(
     if isinstance(config, list):  # Keras before 2.2.3
         config = {"layers": config}
     layers = tuple(
-        replace(layer_description(entry, weights_of), is_keras2=is_keras2)
+        layer_description(entry, weights_of, is_keras2=is_keras2)
         for entry in config["layers"]
     )
     name = str(config.get("name", "model"))
     if kind == "Sequential":
         shape = config.get("build_input_shape")
         return ModelDescription(name, layers, input_shape=shape)
-    return ModelDescription(
-        name,
-        layers,
-        _endpoints(config["input_layers"], is_keras2),
-        _endpoints(config["output_layers"], is_keras2),
+    layers, outputs = _counted_from_zero(
+        layers, _endpoints(config["output_layers"], is_keras2), is_keras2
     )
+    inputs = _endpoints(config["input_layers"], is_keras2)
+    return ModelDescription(name, layers, inputs, outputs)
+
+
+def _counted_from_zero(
+    layers: tuple[LayerDescription, ...], outputs: Any, is_keras2: bool
+) -> tuple[tuple[LayerDescription, ...], Any]:
+    """Return layers and outputs that count the calls of models as those of layers.
+
+    Keras counts them from 1, after a call that each model has of its own: Keras 3 those
+    of functional models at the outputs, Keras 2 those of all models everywhere.
+    """
+    counted = {
+        layer.name
+        for layer in layers
+        if layer.model is not None and (is_keras2 or layer.class_name == "Functional")
+    }
+
+    def shifted(references: Any) -> Any:
+        return tree.map_structure(
+            lambda r: replace(r, call=r.call - 1) if r.layer in counted else r,
+            references,
+        )
+
+    if is_keras2 and counted:
+        layers = tuple(
+            replace(
+                layer,
+                calls=tuple(replace(c, inputs=shifted(c.inputs)) for c in layer.calls),
+            )
+            for layer in layers
+        )
+    return layers, shifted(outputs)
 
 
 def plain(value: Any) -> Any:
@@ -75,33 +108,30 @@ def plain(value: Any) -> Any:
 
 
 def layer_description(
-    entry: Mapping[str, Any], weights_of: WeightsOf
+    entry: Mapping[str, Any], weights_of: WeightsOf, *, is_keras2: bool = False
 ) -> LayerDescription:
-    """Return the description of a layer.
+    """Return the description of a layer, or of a model in its place.
 
     Args:
         entry: Its parsed JSON: `class_name`, `config` and, in a model, its calls.
         weights_of: The weights of the layer of a name.
-
-    Raises:
-        UnsupportedModelError: If it is a model of its own.
+        is_keras2: Whether Keras 2 wrote it.
     """
     class_name = str(entry["class_name"])
     config = plain(entry["config"])
     name = str(entry.get("name", config.get("name", class_name)))
+    model = None
     if class_name in _MODELS:
-        raise UnsupportedModelError(
-            f"Layer {name!r} is a model of its own ({class_name}). Models within a "
-            "model are not taken over; build one flat model.",
-            name,
-        )
+        model = describe(entry, partial(weights_of, name), is_keras2=is_keras2)
     return LayerDescription(
         class_name=class_name,
         package=_package(entry),
         name=name,
-        config=config,
+        config=config if model is None else {},
         calls=tuple(_call(node, name) for node in entry.get("inbound_nodes", ())),
-        weights=weights_of(name),
+        weights=weights_of(name) if model is None else {},
+        is_keras2=is_keras2,
+        model=model,
     )
 
 

@@ -45,9 +45,10 @@ def _build_sequential(
     model = keras.Sequential(name=description.name)
     model.add(tensor)
     for layer in rest:
-        new = _guarded(layer, convert, layer)
+        new = _made(layer, convert, set_weights)
         _guarded(layer, model.add, new)
-        set_weights(layer, new)
+        if layer.model is None:
+            set_weights(layer, new)
     return model
 
 
@@ -69,13 +70,13 @@ def _build_functional(
             _check_call(layer, call)
             is_new = layer.name not in made
             if is_new:
-                made[layer.name] = _guarded(layer, convert, layer)
+                made[layer.name] = _made(layer, convert, set_weights)
             new = made[layer.name]
             inputs = tree.map_structure(tensors.__getitem__, call.inputs)
             outputs = tree.flatten(_guarded(layer, new, inputs))
             for i, tensor in enumerate(outputs):
                 tensors[Reference(layer.name, number, i)] = tensor
-            if is_new:
+            if is_new and layer.model is None:
                 set_weights(layer, new)
         pending = [p for p in pending if p not in ready]
     inputs, outputs = (
@@ -83,6 +84,17 @@ def _build_functional(
         for ends in (description.inputs, description.outputs)
     )
     return keras.Model(inputs, outputs, name=description.name)
+
+
+def _made(layer: LayerDescription, convert: Convert, set_weights: SetWeights) -> Any:
+    """Return the new layer, without its weights; or the new model, with them."""
+    if layer.model is None:
+        return _guarded(layer, convert, layer)
+    try:
+        return build(layer.model, convert, set_weights)
+    except UnsupportedModelError as error:
+        path = "/".join([layer.name, *([error.layer] if error.layer else [])])
+        raise UnsupportedModelError(f"In model {layer.name!r}: {error}", path) from None
 
 
 def _guarded(layer: LayerDescription, function: Any, argument: Any) -> Any:
@@ -98,7 +110,8 @@ def _guarded(layer: LayerDescription, function: Any, argument: Any) -> Any:
 def _check_call(layer: LayerDescription, call: Call) -> None:
     for name, value in call.arguments.items():
         inert = (None, False) if name == "training" else (None,)
-        if not any(value is i for i in inert):
+        # A model's masks may be a list.
+        if not all(any(v is i for i in inert) for v in tree.flatten(value)):
             raise layer.refused(
                 "it is called with an argument that cannot be taken over. "
                 f"Received: {name}={value!r}"

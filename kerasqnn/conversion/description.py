@@ -57,6 +57,8 @@ class LayerDescription:
         weights: Its weights by their names or, in `.keras` files, numbers; those of a
             part of the layer under `part/name`.
         is_keras2: Whether it is of Keras 2, and so of QKeras 0.9.
+        model: What a model in place of a layer holds; its own weights are with its
+            layers.
     """
 
     class_name: str
@@ -66,6 +68,7 @@ class LayerDescription:
     calls: tuple[Call, ...]
     weights: Mapping[str, np.ndarray]
     is_keras2: bool = False
+    model: ModelDescription | None = None
 
     def refused(self, reason: str) -> UnsupportedModelError:
         """Return the error for a layer that cannot be taken over."""

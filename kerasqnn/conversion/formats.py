@@ -77,27 +77,34 @@ def _read_archive(path: Path) -> ModelDescription:
 def _archive_weights(file: Any) -> WeightsOf:
     """Return how to find weights in Keras 3's layout.
 
-    Each layer is a group under `layers`, whose `vars` carry its name.
+    Each layer is a group under `layers` of its model, whose `vars` carry its name.
     """
-    groups = {}
-    for group in file.get("layers", {}).values():
-        name = group["vars"].attrs.get("name") if "vars" in group else None
-        if name is not None:
-            groups[str(name)] = group
 
-    def weights_of(name: str) -> Weights:
+    def weights_of(*path: str) -> Weights:
         found: dict[str, np.ndarray] = {}
+        group = file
+        for name in path:
+            group = _layer_group(group, name)
+            if group is None:
+                return found
 
         def collect(path: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset):
                 parts = [p for p in path.split("/") if p not in ("vars", "cell")]
                 found["/".join(parts)] = _array(item)
 
-        if name in groups:
-            groups[name].visititems(collect)
+        group.visititems(collect)
         return found
 
     return weights_of
+
+
+def _layer_group(model: Any, name: str) -> Any:
+    """Return the group of a layer in that of its model, or None."""
+    for group in model.get("layers", {}).values():
+        if "vars" in group and str(group["vars"].attrs.get("name")) == name:
+            return group
+    return None
 
 
 def _read_h5(path: Path) -> ModelDescription:
@@ -137,15 +144,32 @@ def _is_keras2(version: Any) -> bool:
 
 
 def _legacy_weights(group: Any) -> WeightsOf:
-    """Return how to find weights in Keras 2's layout: a list of names a layer."""
+    """Return how to find weights in Keras 2's layout: a list of names a layer.
 
-    def weights_of(name: str) -> Weights:
+    A model in place of a layer has one list of the weights of all its layers, whose
+    names begin with those of some of the models that they are in, and theirs.
+    """
+
+    def weights_of(name: str, *inner: str) -> Weights:
         if name not in group:
             return {}
         paths = [_text(p) for p in group[name].attrs["weight_names"]]
-        return {_short(p, name): _array(group[name][p], group.file) for p in paths}
+        if inner:
+            paths = _paths_within(paths, (name, *inner))
+        return {_short(p): _array(group[name][p], group.file) for p in paths}
 
     return weights_of
+
+
+def _paths_within(paths: list[str], names: tuple[str, ...]) -> list[str]:
+    """Return the paths of a layer's weights among those of the model around it."""
+    *models, layer = names
+    for skipped in range(len(models) + 1):
+        prefix = "/".join([*models[skipped:], layer, ""])
+        found = [p for p in paths if p.startswith(prefix)]
+        if found:
+            return found
+    return []
 
 
 def _array(dataset: Any, file: Any = None) -> np.ndarray:
@@ -160,7 +184,7 @@ def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def _short(path: str, layer: str) -> str:
+def _short(path: str) -> str:
     """Return `kernel` for `dense/kernel:0`, and `forward/kernel` within a wrapper."""
     *folders, name = path.partition(":")[0].split("/")
     parts = [f for f in folders if f.startswith(("forward_", "backward_"))]

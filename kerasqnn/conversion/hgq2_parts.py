@@ -51,6 +51,8 @@ class _Parts:
         )
 
     def _split(self, layer: LayerDescription) -> Iterator[LayerDescription]:
+        if layer.model is not None:
+            raise layer.refused("models within a model are not taken over from HGQ2.")
         if layer.package != "hgq":
             yield layer
             return

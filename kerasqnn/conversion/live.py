@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -32,19 +33,24 @@ def describe_live(model: keras.Model) -> ModelDescription:
             f"Model {model.name!r} cannot be read, since a layer has no configuration: "
             f"{type(error).__name__}: {error}"
         ) from error
-    live = {layer.name: layer for layer in model.layers}
 
-    def weights_of(name: str) -> Mapping[str, np.ndarray]:
-        return _weights(live[name]) if name in live else {}
+    def weights_of(*path: str) -> Mapping[str, np.ndarray]:
+        layer: Any = model
+        for name in path:
+            layer = _layers(layer).get(name)
+        return {} if layer is None else _weights(layer)
 
-    described = describe(architecture, weights_of)
-    return ModelDescription(
-        described.name,
-        tuple(_with_live_quantizers(d, live) for d in described.layers),
-        described.inputs,
-        described.outputs,
-        described.input_shape,
-    )
+    return _as_it_is(describe(architecture, weights_of), model)
+
+
+def _as_it_is(described: ModelDescription, model: Any) -> ModelDescription:
+    live = _layers(model)
+    layers = (_with_live_quantizers(d, live) for d in described.layers)
+    return replace(described, layers=tuple(layers))
+
+
+def _layers(model: Any) -> dict[str, Any]:
+    return {layer.name: layer for layer in model.layers}
 
 
 def describe_layer(layer: Any) -> LayerDescription:
@@ -74,16 +80,11 @@ def _with_live_quantizers(
     description: LayerDescription, live: Mapping[str, Any]
 ) -> LayerDescription:
     layer = live.get(description.name)
+    if layer is not None and description.model is not None:
+        return replace(description, model=_as_it_is(description.model, layer))
     if layer is None or description.package != "qkeras":
         return description
-    return LayerDescription(
-        description.class_name,
-        description.package,
-        description.name,
-        _live_config(description.config, layer),
-        description.calls,
-        description.weights,
-    )
+    return replace(description, config=_live_config(description.config, layer))
 
 
 def _live_config(config: Mapping[str, Any], layer: Any) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def from_qkeras(model: Any, *, weights: Any = None) -> keras.Model:
     exactly have the same bits where the same library computes them.
 
     Args:
-        model: A live qkeras-v3 model, Sequential or functional; or the path of a
+        model: A live qkeras-v3 model, Sequential or functional, which may hold such
+            models; or the path of a
             `.keras` file of qkeras-v3, of an `.h5` file, or of a `.json` architecture
             of QKeras 0.9 (Keras 2). Files are parsed; nothing in them is executed, and
             neither QKeras nor Keras 2 is needed.

@@ -146,6 +146,32 @@ def recurrent():
     )
 
 
+def _stack(name, *names, **options):
+    kernel_quantizer = q.quantized_bits(4, 0, 1, alpha=1)
+    dense, act = names or ("first", "second")
+    return tf.keras.Sequential(
+        [
+            k.InputLayer((6,)),
+            q.QDense(6, kernel_quantizer=kernel_quantizer, name=dense, **options),
+            q.QActivation("quantized_relu(7,2)", name=act),
+        ],
+        name=name,
+    )
+
+
+def nested():
+    """Models in models, one called twice; layers of one name in several of them."""
+    a, b = k.Input((6,)), k.Input((6,))
+    x = k.Maximum(name="maximum")([_stack("deep", "deep_first", "relu")(a), b])
+    last = q.QDense(6, kernel_quantizer="quantized_bits(4,0,1)", name="first")(x)
+    inner = tf.keras.Model([a, b], [last, x], name="inner")
+    c = k.Input((6,), name="c")
+    one, two = inner([_stack("other")(c), c])
+    three, four = inner([two, one])
+    five = _stack("end", use_bias=False)(four)
+    return tf.keras.Model(c, [three, five, one], name="outer")
+
+
 def fill(model, seed):
     """Give every weight random values."""
     rng = np.random.default_rng(seed)
@@ -180,5 +206,5 @@ def write(make, is_whole):
 
 if __name__ == "__main__":
     FILES.mkdir(exist_ok=True)
-    for number, make in enumerate((dense, convolution, folded, recurrent)):
+    for number, make in enumerate((dense, convolution, folded, recurrent, nested)):
         write(make, is_whole=number % 2 == 0)

@@ -233,3 +233,10 @@ def test_quantizer(rounding, overflow):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         HeterogeneousFixedPoint(**arguments)
+
+
+def test_models_in_models_are_refused(tmp_path):
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.ReLU()], name="inner")
+    keras.Sequential([keras.Input((3,)), inner]).save(tmp_path / "m.keras")
+    with pytest.raises(UnsupportedModelError, match="'inner'.*within a model"):
+        kerasqnn.from_hgq2(tmp_path / "m.keras")

@@ -76,21 +76,101 @@ def _graph():
 @pytest.mark.parametrize("through", ["live", "keras", "h5", "json"])
 def test_graph(through, tmp_path):
     theirs = _graph()
-    if through == "live":
-        ours = kerasqnn.from_qkeras(theirs)
-    elif through == "json":
-        (tmp_path / "m.json").write_text(theirs.to_json())
-        theirs.save_weights(tmp_path / "m.weights.h5")
-        weights = tmp_path / "m.weights.h5"
-        ours = kerasqnn.from_qkeras(tmp_path / "m.json", weights=weights)
-    else:
-        theirs.save(tmp_path / f"m.{through}")
-        ours = kerasqnn.from_qkeras(tmp_path / f"m.{through}")
+    ours = _through(theirs, through, tmp_path)
     assert [x.name for x in ours.layers] == [x.name for x in theirs.layers]
     assert ours.name == "graph" and len(ours.weights) == len(theirs.weights)
     for one, other in zip(ours([X, X[::-1]]), theirs([X, X[::-1]]), strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(np.unique(other)) > 20
+
+
+def _stack(name, **options):
+    """A Sequential model whose layers have the names of those of all the others."""
+    dense = qkeras.QDense(6, kernel_quantizer=BITS, name="dense", **options)
+    act = qkeras.QActivation("quantized_relu(4,2)", name="act")
+    return keras.Sequential([keras.Input((6,)), dense, act], name=name)
+
+
+def _nested():
+    """Models in models, one of them called twice, with two inputs and outputs."""
+    a, b = keras.Input((6,), name="a"), keras.Input((6,), name="b")
+    x = keras.layers.Maximum(name="max")([_stack("deep")(a), b])
+    last = qkeras.QDense(6, kernel_quantizer=BITS, name="dense")(x)
+    inner = keras.Model([a, b], [last, x], name="inner")
+    c = keras.Input((6,), name="c")
+    one, two = inner([_stack("other")(c), c])
+    three, four = inner([two, one])
+    model = keras.Model(c, [three, four, one], name="outer")
+    random = np.random.default_rng(3)
+    for variable in model.weights:
+        variable.assign(random.normal(0, 0.6, variable.shape))
+    return model
+
+
+def _through(theirs, through, folder):
+    """Take a model over, live or by a file."""
+    if through == "live":
+        return kerasqnn.from_qkeras(theirs)
+    if through == "json":
+        (folder / "m.json").write_text(theirs.to_json())
+        theirs.save_weights(folder / "m.weights.h5")
+        weights = folder / "m.weights.h5"
+        return kerasqnn.from_qkeras(folder / "m.json", weights=weights)
+    theirs.save(folder / f"m.{through}")
+    return kerasqnn.from_qkeras(folder / f"m.{through}")
+
+
+@pytest.mark.parametrize("through", ["live", "keras", "h5", "json"])
+def test_models_in_models(through, tmp_path):
+    """Their structure stays, and each layer has the weights of its own model."""
+    theirs = _nested()
+    ours = _through(theirs, through, tmp_path)
+    for one, other in zip(ours(X), theirs(X), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert len(np.unique(other)) > 20
+    assert [type(x) for x in ours.layers] == [type(x) for x in theirs.layers]
+    deep = ours.get_layer("inner").get_layer("deep")
+    assert [x.name for x in deep.layers] == ["dense", "act"]
+    assert type(deep.layers[0]) is kerasqnn.layers.QuantDense
+    back = kerasqnn.to_qkeras(ours)
+    for one, other in zip(back(X), theirs(X), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("through", ["live", "keras", "h5"])
+def test_models_in_a_sequential_model(through, tmp_path):
+    theirs = _model(_stack("first"), _stack("second", use_bias=False))
+    ours = _through(theirs, through, tmp_path)
+    _same(theirs, ours)
+    assert [x.name for x in ours.layers] == ["first", "second"]
+
+
+def test_live_quantizers_of_inner_models_are_read_as_they_are():
+    """QKeras's get_config() leaves `max_po2_exponent` out."""
+    exponents = {"min_po2_exponent": -9, "max_po2_exponent": -2}
+    inner = _stack("inner")
+    inner.layers[0].kernel_quantizer_internal = qkeras.quantized_bits(
+        4, 0, alpha="auto_po2", **exponents
+    )
+    ours = kerasqnn.from_qkeras(_model(inner))
+    quantizer = ours.get_layer("inner").get_layer("dense").kernel_quantizer
+    assert quantizer.max_exponent == -2
+
+
+def test_refusals_in_inner_models_name_the_path():
+    inner = _stack("inner")
+    inner.add(qkeras.QActivation("quantized_ulaw(6,1)", name="l"))
+    with pytest.raises(UnsupportedModelError, match="In model 'inner': Layer 'l'") as e:
+        kerasqnn.from_qkeras(keras.Sequential([keras.Input((6,)), inner]))
+    assert e.value.layer == "inner/l"
+
+
+def test_masks_given_to_inner_models_are_refused():
+    inputs = keras.Input((6,))
+    inner = _stack("inner")
+    model = keras.Model(inputs, inner(inputs, mask=keras.layers.ReLU()(inputs)))
+    with pytest.raises(UnsupportedModelError, match="mask="):
+        kerasqnn.from_qkeras(model)
 
 
 def test_result_trains_and_loads(tmp_path):
@@ -212,9 +292,8 @@ def test_models_that_are_no_graph_are_refused():
 
     with pytest.raises(UnsupportedModelError, match="subclass"):
         kerasqnn.from_qkeras(Own())
-    inner = _model(qkeras.QDense(2, kernel_quantizer=BITS))
-    outer = keras.Sequential([keras.Input((6,)), inner])
-    with pytest.raises(UnsupportedModelError, match="model of its own"):
+    outer = keras.Sequential([keras.Input((6,)), Own(name="own")])
+    with pytest.raises(UnsupportedModelError, match="'own'.*not of QKeras"):
         kerasqnn.from_qkeras(outer)
 
 

@@ -17,7 +17,7 @@ from kerasqnn.quantizers import AutoFixedPoint, FixedPoint
 from .recorded import assert_as_recorded
 
 FILES = Path(__file__).with_name("files")
-NAMES = ("dense", "convolution", "folded", "recurrent")
+NAMES = ("dense", "convolution", "folded", "recurrent", "nested")
 
 
 def taken_over(name: str) -> keras.Model:
@@ -43,6 +43,15 @@ def test_what_the_layers_become():
     assert first.kernel_regularizer is not None and first.name == "q_dense"
     assert isinstance(first.kernel_constraint, kerasqnn.layers.Clip)
     assert second.kernel_quantizer == FixedPoint(3, 0)
+
+
+def test_models_in_models():
+    """Layers of one name have the weights of their own model."""
+    model = taken_over("nested")
+    inner, end = model.get_layer("inner"), model.get_layer("end")
+    assert [x.name for x in end.layers] == ["first", "second"]
+    assert len(model.weights) == 7 and len(inner.weights) == 4
+    assert type(inner.get_layer("deep").layers[0]) is kerasqnn.layers.QuantDense
 
 
 def test_counter_of_training_steps():
