@@ -12,15 +12,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto
 
-from .node_writer import NodeWriter
+from .layer_expansions import (
+    channels_last,
+    im2col,
+    max_pool_nhwc,
+    multi_threshold,
+    quant_avg_pool,
+    xnor_popcount,
+)
+from .node_writer import NodeWriter, ShapeOf, unknown_shape
 from .operators import (
     CHANNELS_LAST_DOMAIN,
     GENERAL_DOMAINS,
     OPERATORS,
     TRUNC_2,
-    attributes_of,
     describe,
     integer_bounds,
     rounding_mode_of,
@@ -28,7 +35,10 @@ from .operators import (
 
 
 def expand(
-    node: NodeProto, constants: Mapping[str, np.ndarray], versions: Mapping[str, int]
+    node: NodeProto,
+    constants: Mapping[str, np.ndarray],
+    versions: Mapping[str, int],
+    shape_of: ShapeOf = unknown_shape,
 ) -> NodeWriter:
     """Expand one QONNX node.
 
@@ -36,6 +46,8 @@ def expand(
         node: A node for which `is_expanded` holds.
         constants: Initializers and constants of the graph by name.
         versions: Version of each imported domain.
+        shape_of: Gives the shape of a tensor, 0 where a size is not known; None where
+            nothing is. Operators that need none do not call it.
 
     Returns:
         Its standard nodes and their initializers.
@@ -43,9 +55,9 @@ def expand(
     Raises:
         ValueError: If QONNX does not define the node, or gives it no meaning.
     """
-    writer = NodeWriter(node, constants, versions)
+    writer = NodeWriter(node, constants, versions, shape_of)
     if node.domain == CHANNELS_LAST_DOMAIN:
-        _channels_last(writer)
+        channels_last(writer)
     else:
         _EXPANSIONS[node.op_type](writer)
     writer.finish()
@@ -190,25 +202,12 @@ _EXPANSIONS: dict[str, Callable[[NodeWriter], None]] = {
     "BipolarQuant": _bipolar_quant,
     "Trunc": _trunc,
     "FloatQuant": _float_quant,
+    "MultiThreshold": multi_threshold,
+    "QuantAvgPool2d": quant_avg_pool,
+    "Im2Col": im2col,
+    "MaxPoolNHWC": max_pool_nhwc,
+    "XnorPopcountMatMul": xnor_popcount,
+    "DebugMarker": lambda e: None,
 }
 
-_CHANNELS_LAST = ("Conv", "MaxPool")
-
-
-def _channels_last(e: NodeWriter) -> None:
-    """Run a standard operator between transpositions; weights are channels last too."""
-    node = e.original
-    window = attributes_of(node).get("kernel_shape")
-    if not window:
-        raise ValueError(
-            f"{describe(node)}: `kernel_shape` must be given, one number an axis. "
-            f"Received: kernel_shape={window!r}"
-        )
-    rank = 2 + len(window)
-    first = [0, rank - 1, *range(1, rank - 1)]
-    inputs = [e.append("Transpose", [name], perm=first) for name in node.input[:2]]
-    inner = helper.make_node(node.op_type, [*inputs, *node.input[2:]], [""])
-    inner.attribute.extend(node.attribute)
-    inner.output[0] = e.value = f"{node.output[0]}@channels_first"
-    e.nodes.append(inner)
-    e.node("Transpose", perm=[0, *range(2, rank), 1])
+_CHANNELS_LAST = ("BatchNormalization", "Conv", "MaxPool")

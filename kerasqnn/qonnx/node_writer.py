@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ from .rounding import append_rounding
 #: Widths up to which both bounds are finite in float32.
 _MOST_BITS = 127
 _SWITCHES = frozenset("signed narrow has_inf has_nan has_subnormal saturation".split())
+ShapeOf = Callable[[str], Sequence[int] | None]
+
+
+def unknown_shape(name: str) -> None:
+    """Tell nothing of any tensor."""
 
 
 class NodeWriter:
@@ -23,6 +28,8 @@ class NodeWriter:
         node: The node.
         constants: Initializers and constants of the graph by name.
         versions: Version of each imported domain.
+        shape_of: Gives the shape of a tensor, 0 where a size is not known; None where
+            nothing is.
     """
 
     def __init__(
@@ -30,7 +37,9 @@ class NodeWriter:
         node: NodeProto,
         constants: Mapping[str, np.ndarray],
         versions: Mapping[str, int],
+        shape_of: ShapeOf = unknown_shape,
     ) -> None:
+        self.shape_of = shape_of
         self.version = versions.get(node.domain, 1)
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []

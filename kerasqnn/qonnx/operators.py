@@ -28,6 +28,12 @@ OPERATORS: Mapping[str, tuple[str, ...]] = {
         "exponent_bias",
         "max_val",
     ),
+    "MultiThreshold": ("X", "thresholds"),
+    "QuantAvgPool2d": ("X",),
+    "Im2Col": ("X",),
+    "MaxPoolNHWC": ("X",),
+    "XnorPopcountMatMul": ("X", "W"),
+    "DebugMarker": ("X",),
 }
 #: Inputs of `Trunc` from version 2 of the domain on.
 TRUNC_2 = ("X", "scale", "zeropt", "in_bitwidth", "out_scale", "out_bitwidth")

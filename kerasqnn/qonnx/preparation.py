@@ -12,8 +12,8 @@ from onnx import version_converter as converter
 
 from .constants import STANDARD_DOMAINS, constants_of
 from .expansion import expand, is_expanded
-from .operators import CHANNELS_LAST_DOMAIN, GENERAL_DOMAINS, describe
-from .shape_limits import check_sizes
+from .operators import CHANNELS_LAST_DOMAIN, GENERAL_DOMAINS, OPERATORS, describe
+from .shapes import Shapes, check_sizes
 from .structure import bodies_of, graphs_of, reads_of
 from .validation import MOST_NODES, validate
 
@@ -139,13 +139,14 @@ def _expand_graph(
 ) -> None:
     """Expand the nodes of a graph, which reads the constants of those around it too."""
     constants = outer.new_child(constants_of(graph))
+    shapes = Shapes(graph, versions)
     nodes: list[NodeProto] = []
     written = 0
     for node in graph.node:
         for inner in graphs_of(node):
             _expand_graph(inner, constants, versions)
         if is_expanded(node):
-            expansion = expand(node, constants, versions)
+            expansion = expand(node, constants, versions, shapes.of(nodes))
             nodes.extend(expansion.nodes)
             graph.initializer.extend(expansion.initializers)
             written += sum(len(i.raw_data) for i in expansion.initializers)
@@ -167,8 +168,8 @@ def _refuse_unknown(nodes: Iterable[NodeProto]) -> None:
         if node.domain in GENERAL_DOMAINS or node.domain == CHANNELS_LAST_DOMAIN:
             raise ValueError(
                 f"{describe(node)} of the domain {node.domain!r} has no translation "
-                "to standard operators. Allowed: Quant, IntQuant, BipolarQuant, Trunc, "
-                "FloatQuant; channels last, Conv, MaxPool. "
+                f"to standard operators. Allowed: {', '.join(OPERATORS)}; channels "
+                "last, BatchNormalization, Conv, MaxPool. "
                 f"Received: {node.op_type!r}"
             )
 
