@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 from keras.saving import register_keras_serializable
 
-from .quantizer import UniformQuantizer, check_int, constant, opaque, positive
+from .quantizer import UniformQuantizer, check_int, constant, opaque, positive, quotient
 
 LARGEST_ZERO_POINT = 2**20
 
@@ -100,5 +100,5 @@ class Affine(UniformQuantizer):
 
 def affine(xp: Any, x: Any, scale: Any, zero_point: Any, bits: int) -> Any:
     """Return the quantized values, in QONNX's order of operations."""
-    codes = xp.round(xp.clip(x / scale + zero_point, 0, 2**bits - 1))
+    codes = xp.round(xp.clip(quotient(xp, x, scale) + zero_point, 0, 2**bits - 1))
     return (codes - zero_point) * scale

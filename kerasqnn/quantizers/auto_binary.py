@@ -9,7 +9,7 @@ from keras.saving import register_keras_serializable
 
 from .auto_scale import AutoScale
 from .binary import Binary, Heaviside, Ternary
-from .quantizer import UniformQuantizer, constant
+from .quantizer import UniformQuantizer, constant, quotient
 
 
 @register_keras_serializable(package="kerasqnn")
@@ -159,7 +159,8 @@ class AutoTernary(AutoScale):
         return codes, step
 
     def _codes(self, xp: Any, x: Any, step: Any) -> Any:
-        ratio = xp.abs(x) / xp.where(step > 0, step, xp.ones_like(step))
+        divisor = xp.where(step > 0, step, xp.ones_like(step))
+        ratio = quotient(xp, xp.abs(x), divisor)
         kept = xp.logical_and(ratio > 0.5, step > 0)
         return xp.where(kept, xp.sign(x), xp.zeros_like(x))
 

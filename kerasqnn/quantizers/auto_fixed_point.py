@@ -10,7 +10,7 @@ from keras.saving import register_keras_serializable
 
 from .auto_scale import EPSILON, AutoScale
 from .fixed_point import FixedPoint, QuantizedLinear
-from .quantizer import TINY, UniformQuantizer, check_int, constant
+from .quantizer import TINY, UniformQuantizer, check_int, constant, quotient
 from .rounding import ROUNDING_MODES
 
 
@@ -113,7 +113,7 @@ class AutoFixedPoint(AutoScale):
         return self._codes(xp, x, step), step
 
     def _codes(self, xp: Any, x: Any, step: Any) -> Any:
-        codes = x / xp.where(step > 0, step, xp.ones_like(step))
+        codes = quotient(xp, x, xp.where(step > 0, step, xp.ones_like(step)))
         codes = xp.clip(codes, -self._code_max, self._code_max)
         return ROUNDING_MODES["HALF_UP"](xp, codes)
 
@@ -231,10 +231,10 @@ class AutoLinear(AutoScale):
         return step
 
     def _codes(self, xp: Any, x: Any, step: Any) -> Any:
-        return xp.round(xp.clip(x / step, *self._limits))
+        return xp.round(xp.clip(quotient(xp, x, step), *self._limits))
 
     def _gradient(self, x: Any, upstream: Any) -> Any:
-        codes, (low, high) = x / self._step(ops, x), self._limits
+        codes, (low, high) = quotient(ops, x, self._step(ops, x)), self._limits
         inside = ops.logical_and(codes >= low, codes <= high)
         return ops.where(inside, upstream, ops.zeros_like(upstream))
 

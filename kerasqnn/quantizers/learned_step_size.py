@@ -12,7 +12,7 @@ from keras.saving import register_keras_serializable
 
 from .calibration import with_step
 from .fixed_point import FixedPoint
-from .quantizer import check_int, divide
+from .quantizer import check_int, divide, quotient
 from .reductions import nearest_power_of_two
 from .stateful import (
     StatefulQuantizer,
@@ -51,7 +51,8 @@ class _LearnedGrid(StatefulQuantizer):
         return nearest_power_of_two(xp, step) if self.power_of_two else step
 
     def _round(self, x: Any, step: Any) -> Any:
-        return ops.round(ops.clip(x / step, self.code_min, self.code_max)) * step
+        codes = ops.clip(quotient(ops, x, step), self.code_min, self.code_max)
+        return ops.round(codes) * step
 
     @property
     def step(self) -> np.ndarray:
@@ -207,7 +208,7 @@ class LearnedStepSize(_LearnedGrid):
         return xp.where(start != 0, xp.abs(start), default) + state["change"]
 
     def _gradients(self, x: Any, step: Any, upstream: Any) -> tuple[Any, Any]:
-        codes = x / step
+        codes = quotient(ops, x, step)
         inside = ops.logical_and(codes >= self.code_min, codes <= self.code_max)
         clipped = ops.clip(codes, self.code_min, self.code_max)
         slope = ops.round(clipped) - ops.where(inside, codes, ops.zeros_like(codes))

@@ -10,7 +10,7 @@ from keras.saving import register_keras_serializable
 
 from ..errors import unknown_name
 from .affine import LARGEST_ZERO_POINT, Affine, affine
-from .quantizer import check_int
+from .quantizer import check_int, quotient
 from .reductions import nearest_power_of_two
 from .stateful import (
     StatefulQuantizer,
@@ -176,7 +176,7 @@ class LSQPlus(StatefulQuantizer):
         self, x: Any, step: Any, offset: Any, upstream: Any
     ) -> tuple[Any, Any, Any]:
         top = float(2**self.bits - 1)
-        v = x / step + _zero_point(ops, step, offset)
+        v = quotient(ops, x, step) + _zero_point(ops, step, offset)
         inside = ops.logical_and(v >= 0, v <= top)
         zeros = ops.zeros_like(upstream)
         clipped = ops.clip(v, 0, top)

@@ -206,9 +206,16 @@ def divide(xp: Any, x: Any, divisor: Any) -> Any:
         inverse = 1 / divisor
     if all_powers_of_two(divisor) and are_normal(inverse):
         return x * constant(xp, inverse, x)
-    if xp is np:
-        return x / constant(xp, divisor, x)
-    return x / xp.maximum(constant(xp, divisor, x), -xp.abs(x))
+    return quotient(xp, x, constant(xp, divisor, x))
+
+
+def quotient(xp: Any, x: Any, divisor: Any) -> Any:
+    """Return `x / divisor`, rounded once, for positive divisors.
+
+    XLA, and so all of JAX, multiplies by the rounded inverse where a divisor is
+    broadcast. `max(divisor, -abs(x))` is the divisor, one a number.
+    """
+    return x / (divisor if xp is np else xp.maximum(divisor, -xp.abs(x)))
 
 
 def check_int(name: str, value: Any, low: int, high: int) -> int:
