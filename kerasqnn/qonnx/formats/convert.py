@@ -9,6 +9,7 @@ from onnx import ModelProto
 
 from ...errors import unknown_name
 from ..files import as_model
+from .from_qcdq import from_qcdq
 from .standard import Standard
 from .to_qcdq import to_qcdq
 from .writing import write_atomically
@@ -30,12 +31,18 @@ def convert_qonnx(
     than 8 bits, such as biases, as int32. The Clip of a constant changes nothing: it
     tells the bit width.
 
+    `"qonnx"` writes each such chain as one `Quant`, whoever wrote it: with or without
+    Clip, constants as codes or quantized where they are read. A range that no bit width
+    has, or a zero point with which `Quant` would round ties otherwise, becomes a wider
+    `Quant` and a Clip behind it. From QONNX to QCDQ and back gives the same nodes,
+    parameters and names (constants on their grid).
+
     What is no number (NaN) stays so in `Quant` and becomes a code in QuantizeLinear;
     all other float32 numbers give the same.
 
     Args:
         model: Path of an `.onnx` file, or the model itself; its format is recognised.
-        to: `"qcdq"`.
+        to: `"qonnx"` or `"qcdq"`.
         path: Where to write the result; only once the conversion has succeeded.
         opset: Version of the standard operators; the model's, at least 13, if None.
         exact: Write a form that stock ONNX Runtime runs with the same numbers at its
@@ -82,4 +89,4 @@ def convert_qonnx(
     return converted
 
 
-_WRITERS = {"qcdq": to_qcdq}
+_WRITERS = {"qonnx": from_qcdq, "qcdq": to_qcdq}
