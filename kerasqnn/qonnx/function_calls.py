@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from .operators import describe
-from .structure import graphs_of
+from .structure import nodes_within
 
 #: How deep functions may call each other.
 MOST_CALLS = 64
@@ -48,7 +48,7 @@ def _measure(
         key = open_calls[-1]
         waiting = {
             called
-            for called in map(_called, _nodes(functions[key]))
+            for called in map(_called, nodes_within(functions[key]))
             if called in functions and called not in sizes
         }
         if waiting & is_open:
@@ -74,7 +74,7 @@ def _size(
     sizes: Mapping[_Key, tuple[int, int]],
 ) -> tuple[int, int]:
     count, levels = 0, 0
-    for node in _nodes(body):
+    for node in nodes_within(body):
         key = _called(node)
         size, level = sizes.get(key, (1, 0))
         count, levels = count + size, max(levels, level + 1)
@@ -107,13 +107,3 @@ def _domain(domain: str) -> str:
 
 def _called(node: NodeProto) -> _Key:
     return _domain(node.domain), node.op_type, node.overload
-
-
-def _nodes(body: GraphProto | FunctionProto) -> Iterator[NodeProto]:
-    """Yield the nodes of a body and of its subgraphs."""
-    stack: list[GraphProto | FunctionProto] = [body]
-    while stack:
-        for node in stack.pop().node:
-            yield node
-            if node.attribute:
-                stack += graphs_of(node)

@@ -41,6 +41,16 @@ def bodies_of(model: ModelProto) -> Iterator[GraphProto | FunctionProto]:
                 stack += [(graph, level + 1) for graph in graphs_of(node)]
 
 
+def nodes_within(body: GraphProto | FunctionProto) -> Iterator[NodeProto]:
+    """Yield the nodes of a body and of its subgraphs."""
+    stack = [body]
+    while stack:
+        for node in stack.pop().node:
+            yield node
+            if node.attribute:
+                stack += graphs_of(node)
+
+
 def tensors_of(model: ModelProto) -> Iterator[TensorProto]:
     """Yield every tensor that a file stores."""
     for body in bodies_of(model):

@@ -22,7 +22,8 @@ from onnx import (
 
 from .function_calls import inlined_size
 from .operators import describe
-from .structure import bodies_of, describe_tensor, graphs_of, reads_of
+from .schemas import check_node
+from .structure import bodies_of, describe_tensor, graphs_of, nodes_within, reads_of
 from .tensor_data import check_shape, check_tensor, tensors_of_attribute
 
 #: Nodes, after functions are inlined, and tensors of a graph.
@@ -62,6 +63,7 @@ def validate(model: ModelProto) -> None:
             _check_attributes(node, isinstance(body, FunctionProto))
         if isinstance(body, GraphProto):
             _check_tensors(body)
+    _check_standard(model)
     _order_graph(model.graph, ())
     for function in model.functions:
         _unique(function.input, f"inputs of the function {function.name!r}")
@@ -89,6 +91,17 @@ def _check_counts(model: ModelProto) -> None:
         tensors = len(body.initializer) if isinstance(body, GraphProto) else 0
         if max(nodes, tensors, len(body.input), len(body.output)) > MOST_NODES:
             _refuse_size(max(nodes, tensors, len(body.input), len(body.output)))
+
+
+def _check_standard(model: ModelProto) -> None:
+    functions = {(f.domain, f.name) for f in model.functions}
+    for body in [model.graph, *model.functions]:
+        own = body.opset_import if isinstance(body, FunctionProto) else ()
+        versions = {i.domain: i.version for i in [*model.opset_import, *own]}
+        for node in nodes_within(body):
+            is_standard = node.domain in ("", "ai.onnx")
+            if is_standard and (node.domain, node.op_type) not in functions:
+                check_node(node, versions)
 
 
 def _refuse_size(count: int) -> None:

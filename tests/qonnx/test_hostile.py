@@ -348,6 +348,14 @@ BAD = {
         "a reference outside of a function",
     ),
     "constant": (lambda: standard("Constant", []), "must have one attribute"),
+    "no such operator": (lambda: standard("Nothing"), "ONNX has no such operator"),
+    "few inputs": (lambda: standard("MatMul"), "must have 2 to 2 inputs. Received: 1"),
+    "empty input": (lambda: standard("MatMul", ["x", ""]), "must have its first 2"),
+    "no attribute": (lambda: standard("Cast"), "must have the attribute 'to'"),
+    "attribute type": (
+        lambda: standard("Cast", to="float"),
+        "'to' must be of the type INT",
+    ),
     "opset 0": (lambda: with_version("", 0), "domain '' must be 1 to"),
     "opset 999": (lambda: with_version("", 999), "domain '' must be 1 to"),
     "stride": (
