@@ -73,6 +73,16 @@ def test_built(name, policy):
         assert quantizer.fixed().step == wanted
 
 
+def test_folded_bias():
+    """The fold has a bias also where the layer has none."""
+    layer = layers.QuantDenseBatchNorm(
+        3, use_bias=False, bias_quantizer="LearnedStepSize(4)", beta_initializer="ones"
+    )
+    layer.build((None, 4))
+    assert layer.bias_quantizer.built
+    assert layer.bias_quantizer.step == expected([1.0])
+
+
 def test_attention():
     """Each projection starts from its own kernel."""
     layer = layers.QuantMultiHeadAttention(2, 3, kernel_quantizer="LearnedStepSize(4)")

@@ -185,6 +185,7 @@ def test_layers_in_wrappers_and_activation_layers():
     assert rows["t/d"]["became"] == "QuantDense"
     assert type(small.get_layer("t").layer) is ql.QuantDense
     assert "'h' has no place" in rows["u"]["note"]
+    assert not {"t", "u/h"} & set(rows)  # what became of nothing has no row
     assert rows["leaky"]["became"] == "LeakyReLU + QuantActivation"
     assert "at the model's output" in rows["softmax"]["note"]
     received, expected = outputs(small, data(5, 4)), outputs(model, data(5, 4))
@@ -451,6 +452,11 @@ def _shared() -> keras.Model:
             lambda: functional(
                 (4,), kl.Dense(3), ql.QuantBatchNormalization(name="n")),
             "fold before quantizing",
+        ),
+        (
+            lambda: functional(
+                (4,), kl.Dense(3), kl.BatchNormalization(renorm=True, name="n")),
+            "it renormalizes",
         ),
     ],
 )  # fmt: skip

@@ -204,6 +204,16 @@ def test_fixed(ours, x):
         assert grid.is_power_of_two
 
 
+def test_steps_that_are_no_normal_numbers():
+    """Are zero, as TensorFlow makes them: all values then are."""
+    quantizer, x = AutoFixedPoint(4, mode="auto"), np.float32([[2e-38], [-1.5e-38]])
+    tools = [np.asarray(quantizer(x)), tf.function(quantizer, jit_compile=True)(x)]
+    for values in (quantizer.quantize(x), *tools):
+        np.testing.assert_array_equal(values, np.zeros_like(x))
+    assert quantizer.step(x) == 0
+    assert quantizer.quantize(x * 8).any()
+
+
 def test_no_grid():
     """None for an activation, and for steps along another axis than the last."""
     ours = AutoFixedPoint(4, mode="auto_po2", axis=0)
