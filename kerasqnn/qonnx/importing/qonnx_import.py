@@ -7,12 +7,13 @@ import warnings
 from typing import Any
 
 import keras
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from ...errors import UnsupportedModelError, unknown_name
 from ..batches import fixed_batch
-from ..constants import constants_of, fold_constants
+from ..constants import STANDARD_DOMAINS, constants_of, fold_constants
 from ..files import as_model
+from ..operators import CHANNELS_LAST_DOMAIN
 from ..preparation import prepare, standardize
 from . import activations as activations
 from . import convolutions as convolutions
@@ -24,7 +25,8 @@ from . import structure as structure
 from . import weighted as weighted
 from .graph_view import GraphView
 from .input_layouts import is_channels_first
-from .patterns import joined
+from .patterns import JOINED_DOMAIN, joined
+from .quantization import is_quantizer
 from .refusal import refused
 from .registry import imported_operators, importer_of
 from .translation import Translation
@@ -130,15 +132,25 @@ def _translate(model: ModelProto, layout: str | None) -> Translation:
     for node in view.nodes:
         if node.output[0] in constants or translation.is_absorbed(node):
             continue
-        handler = importer_of(node.op_type)
+        handler = importer_of(node.op_type) if _is_known(node) else None
         if handler is None:
+            domain = f" of the domain {node.domain!r}" if node.domain else ""
             raise refused(
                 node,
-                f"no kerasqnn layer stands for {node.op_type}",
+                f"no kerasqnn layer stands for {node.op_type}{domain}",
                 f"Operators that are imported: {', '.join(imported_operators())}",
             )
         handler(node, translation)
     return translation
+
+
+def _is_known(node: NodeProto) -> bool:
+    """Whether the domain of a node is the one in which its operator is imported."""
+    if node.domain == CHANNELS_LAST_DOMAIN:
+        return node.op_type in ("Conv", "MaxPool")
+    if node.op_type == "Ternary":
+        return node.domain == JOINED_DOMAIN
+    return is_quantizer(node) or node.domain in STANDARD_DOMAINS
 
 
 def _input(
