@@ -73,11 +73,11 @@ class Builder:
         name = self.constant(f"w{len(self.nodes)}", values)
         return self.quant(name, scale, bits, signed=1, narrow=narrow)
 
-    def bias(self, size: int) -> str:
+    def bias(self, size: int, step: float = 2.0**-8) -> str:
         """Append a bias of 16 bits and its Quant node."""
-        values = self.rng.integers(-200, 200, size).astype(np.float32) * 2.0**-8
+        values = self.rng.integers(-200, 200, size).astype(np.float32) * step
         name = self.constant(f"b{len(self.nodes)}", np.float32(values))
-        return self.quant(name, 2.0**-8, 16, signed=1, narrow=0)
+        return self.quant(name, step, 16, signed=1, narrow=0)
 
     def model(self, output: str, shape: list[Any], result: list[Any],
               opset: int = 13) -> ModelProto:  # fmt: skip
@@ -123,6 +123,53 @@ def residual(seed: int, opset: int = 13, **options: Any) -> ModelProto:
 
 
 FAMILIES = {"mlp": mlp, "cnn": cnn, "residual": residual}
+
+
+# A step of 1/4 is a multiple of every product of two steps that are drawn.
+
+
+def quantized_mlp(seed: int, opset: int = 13, **options: Any) -> ModelProto:
+    """Dense layers with and without bias; all that products give is quantized."""
+    b = Builder(seed, **options)
+    h = b.node("MatMul", [b.quant("x", signed=1), b.weight((6, 5), 1)])
+    h = b.quant(b.node("Relu", [b.node("Add", [h, b.bias(5, 0.25)])]))
+    h = b.quant(b.node("MatMul", [h, b.weight((5, 8), 1)]))
+    h = b.node("Gemm", [h, b.weight((3, 8), 0), b.bias(3, 0.25)], transB=1)
+    return b.model(b.quant(h), ["n", 6], ["n", 3], opset)
+
+
+def quantized_cnn(seed: int, opset: int = 13, **options: Any) -> ModelProto:
+    """Convolutions of several kinds, pooling, a dense layer."""
+    b = Builder(seed, **options)
+    window = {"kernel_shape": [3, 3], "strides": [1, 1], "dilations": [1, 1]}
+    h = b.quant("x", signed=1)
+    h = b.node("Conv", [h, b.weight((4, 2, 3, 3), 0), b.bias(4, 0.25)],
+               pads=[1] * 4, group=1, **window)  # fmt: skip
+    h = b.quant(b.node("Relu", [h]))
+    h = b.node("MaxPool", [h], kernel_shape=[2, 2], strides=[2, 2])
+    h = b.quant(b.node("Conv", [h, b.weight((4, 1, 3, 3), 0)], pads=[1] * 4, group=4,
+                       **window))  # fmt: skip
+    h = b.node("Flatten", [b.quant(b.node("AveragePool", [h], kernel_shape=[2, 2]))])
+    return b.model(b.quant(b.node("MatMul", [h, b.weight((16, 3), 1)])),
+                   ["n", 2, 6, 6], ["n", 3], opset)  # fmt: skip
+
+
+def quantized_residual(seed: int, opset: int = 13, **options: Any) -> ModelProto:
+    """A sum and a concatenation of quantized tensors between products."""
+    b = Builder(seed, **options)
+    x = b.quant("x", signed=1)
+    h = b.quant(b.node("MatMul", [x, b.weight((6, 6), 1)]))
+    h = b.quant(b.node("Add", [h, x]))
+    h = b.quant(b.node("Concat", [h, x], axis=1))
+    h = b.quant(b.node("MatMul", [h, b.weight((12, 4), 1)]))
+    return b.model(h, ["n", 6], ["n", 4], opset)
+
+
+QUANTIZED_FAMILIES = {
+    "mlp": quantized_mlp,
+    "cnn": quantized_cnn,
+    "residual": quantized_residual,
+}
 
 
 def inputs(model: ModelProto, count: int = 64) -> np.ndarray:

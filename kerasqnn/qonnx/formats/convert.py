@@ -12,6 +12,7 @@ from ..files import as_model
 from .from_qcdq import from_qcdq
 from .standard import Standard
 from .to_qcdq import to_qcdq
+from .to_qop import to_qop
 from .writing import write_atomically
 
 
@@ -37,12 +38,19 @@ def convert_qonnx(
     `Quant` and a Clip behind it. From QONNX to QCDQ and back gives the same nodes,
     parameters and names (constants on their grid).
 
+    `"qop"` writes convolutions and matrix products as QLinearConv and QLinearMatMul
+    with an integer Clip (a matrix product with a bias as QLinearConv of 1 x 1): input,
+    weight and output quantized to at most 8 bits, one scale for what is computed, the
+    bias int32 at x_scale * w_scale. Scales must be powers of two, for these operators
+    scale sums in float32. Other operators compute with numbers between DequantizeLinear
+    and QuantizeLinear.
+
     What is no number (NaN) stays so in `Quant` and becomes a code in QuantizeLinear;
     all other float32 numbers give the same.
 
     Args:
         model: Path of an `.onnx` file, or the model itself; its format is recognised.
-        to: `"qonnx"` or `"qcdq"`.
+        to: `"qonnx"`, `"qcdq"` or `"qop"`.
         path: Where to write the result; only once the conversion has succeeded.
         opset: Version of the standard operators; the model's, at least 13, if None.
         exact: Write a form that stock ONNX Runtime runs with the same numbers at its
@@ -89,4 +97,4 @@ def convert_qonnx(
     return converted
 
 
-_WRITERS = {"qonnx": from_qcdq, "qcdq": to_qcdq}
+_WRITERS = {"qonnx": from_qcdq, "qcdq": to_qcdq, "qop": to_qop}

@@ -133,26 +133,41 @@ def _write_quantize(
     writer: GraphWriter, q: Quantization, source: Standard, exact: bool
 ) -> tuple[np.dtype, str]:
     name = q.node.input[0]
+    dtype = _activation_type(q, source.opset)
+    _check_zero_point(q, dtype)
+    check_computed(q, source.grids.get(name) if exact else None, exact, "qcdq")
+    output = writer.unique(f"{q.node.output[0]}_quantized")
+    writer.node("QuantizeLinear", [name, *_parameters(writer, q, dtype)], output,
+                _name(q, "quantize"), axis=_axis(q, _rank(q, source)))  # fmt: skip
+    return dtype, output
+
+
+def check_computed(q: Quantization, grid: Grid | None, exact: bool, to: str) -> None:
+    """Refuse a quantizer of which QuantizeLinear gives other codes.
+
+    Args:
+        q: The quantizer.
+        grid: What is known of its input.
+        exact: As in `convert_qonnx`.
+        to: The format that it is to be written in.
+
+    Raises:
+        UnsupportedModelError: If codes may differ.
+    """
     if q.rounding_mode != "ROUND":
         raise refusal(
-            q.node, "qcdq", "rounding variants",
+            q.node, to, "rounding variants",
             f"`rounding_mode` must be ROUND. Received: rounding_mode={q.rounding_mode}",
             "Quantize with ROUND, or keep the model in QONNX.",
         )  # fmt: skip
-    dtype = _activation_type(q, source.opset)
-    _check_zero_point(q, dtype)
-    if exact and not is_same(q, source.grids.get(name)):
+    if exact and not is_same(q, grid):
         raise refusal(
-            q.node, "qcdq", None,
+            q.node, to, None,
             "Quant rounds after it adds the zero point, QuantizeLinear before; near "
             "ties they differ. Allowed: zeropt=0, or an input on a known grid where "
             f"all numbers agree. Received: zeropt={q.zero_point.flat[0]}",
             "Pass exact=False to accept one step of difference there.",
         )  # fmt: skip
-    output = writer.unique(f"{q.node.output[0]}_quantized")
-    writer.node("QuantizeLinear", [name, *_parameters(writer, q, dtype)], output,
-                _name(q, "quantize"), axis=_axis(q, _rank(q, source)))  # fmt: skip
-    return dtype, output
 
 
 def _activation_type(q: Quantization, opset: int) -> np.dtype:
