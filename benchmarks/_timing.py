@@ -16,7 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import kerasqnn
+# Behind the installed packages: benchmarks/qonnx.py is not the package qonnx.
+sys.path.append(sys.path.pop(0))
+
+import kerasqnn  # noqa: E402
 
 _PACKAGES = (
     "keras tensorflow qkeras-v3 HGQ2 onnx onnxruntime qonnx tf2onnx numpy"

@@ -1,6 +1,7 @@
-"""The main road after training: export, and running the exported file.
+"""QONNX: export, opening the exported file and running it.
 
-Every time is that of one call: one export, one run of a file. The contenders of a table
+Every time is that of one call: one export, one session, one run of a file. The
+contenders of a table
 take turns within one process. "CPU ms" is the CPU time of the whole process (all
 threads), "wall ms" the time on the clock; both are medians over the rounds, ratios are
 medians of the ratios within a round.
@@ -74,26 +75,16 @@ def export(kind: str, quick: bool, folder: Path) -> Table:
 
 def running(kind: str, samples: int, quick: bool, folder: Path) -> Table:
     """Running the file, against qonnx's executor and the float twin's file."""
-    import tensorflow as tf
-    import tf2onnx
-
-    path, twin = folder / f"{kind}.onnx", float_twin(kind)
+    path = folder / f"{kind}.onnx"
     model = exportable(kind)
     kerasqnn.export_qonnx(model, path)
-    proto, _ = tf2onnx.convert.from_function(
-        tf.function(lambda x: twin(x)),
-        input_signature=[tf.TensorSpec((None, *SHAPES[kind]), tf.float32)],
-        opset=17,
-    )
-    float_session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    feed = float_session.get_inputs()[0].name
+    twin = float_session(float_file(kind))
+    feed = twin.get_inputs()[0].name
     session = QONNXSession(path)
     x, _ = data(kind, samples)
     reference = qonnx_executor(path, x)
     functions = {
-        "ONNX Runtime, float twin": lambda: float_session.run(None, {feed: x}),
+        "ONNX Runtime, float twin": lambda: twin.run(None, {feed: x}),
         "QONNXSession.run": lambda: session.run(x),
         "run_qonnx": lambda: kerasqnn.run_qonnx(path, x),
         "qonnx executor": reference,
@@ -116,6 +107,41 @@ def running(kind: str, samples: int, quick: bool, folder: Path) -> Table:
     return table
 
 
+def opening(kind: str, quick: bool, folder: Path) -> Table:
+    """Opening the file, rewrites and proofs included, against the float twin's."""
+    path = folder / f"{kind}.onnx"
+    kerasqnn.export_qonnx(exportable(kind), path)
+    twin = float_file(kind)
+    functions = {
+        "ONNX Runtime, float twin": lambda: float_session(twin),
+        "QONNXSession": lambda: QONNXSession(path),
+    }
+    return Table(
+        f"Opening the file: {DESCRIPTIONS[kind]}",
+        measure(functions, calls=1, rounds=3 if quick else 5),
+        ["ONNX Runtime, float twin"],
+    )
+
+
+def float_file(kind: str) -> bytes:
+    """The float twin as tf2onnx writes it."""
+    import tensorflow as tf
+    import tf2onnx
+
+    twin = float_twin(kind)
+    proto, _ = tf2onnx.convert.from_function(
+        tf.function(lambda x: twin(x)),
+        input_signature=[tf.TensorSpec((None, *SHAPES[kind]), tf.float32)],
+        opset=17,
+    )
+    return proto.SerializeToString()
+
+
+def float_session(file: bytes) -> onnxruntime.InferenceSession:
+    """Stock ONNX Runtime at its defaults."""
+    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+
 def qonnx_executor(path: Path, x: np.ndarray) -> Callable[[], Any]:
     """The reference executor with everything loaded and prepared beforehand."""
     from qonnx.core.modelwrapper import ModelWrapper
@@ -133,7 +159,7 @@ def qonnx_executor(path: Path, x: np.ndarray) -> Callable[[], Any]:
 def main() -> None:
     options = arguments(__doc__.partition("\n")[0])
     described = environment()
-    print("# The main road\n")
+    print("# QONNX\n")
     print(__doc__.partition("\n\n")[2])
     print_environment(described)
     tables: list[Table] = []
@@ -147,6 +173,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for kind in SHAPES:
             show(export(kind, options.quick, Path(folder)))
+        for kind in SHAPES:
+            show(opening(kind, options.quick, Path(folder)))
         for kind in SHAPES:
             for samples in (1, 1000):
                 show(running(kind, samples, options.quick, Path(folder)))
