@@ -1,4 +1,4 @@
-"""Handlers of paddings, and of poolings that multiply by a reciprocal."""
+"""Handlers of paddings, permuted axes, and poolings by a reciprocal."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def _zero_padding(operation: Operation, builder: Builder) -> None:
     builder.define(
         operation.output, builder.node("Pad", inputs, operation.name), layout
     )
+
+
+@handles("permute")
+def _permute(operation: Operation, builder: Builder) -> None:
+    value = builder.value(operation.input)
+    axes = list(operation.attributes["axes"])
+    value = builder.node("Transpose", [value], operation.name, perm=axes)
+    builder.define(operation.output, value)
 
 
 @handles("reciprocal_pool2d")

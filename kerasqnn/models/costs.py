@@ -19,7 +19,7 @@ FLOAT_BITS = 32
 # A tensor has its input's bits behind them.
 _MOVES = {
     "reshape", "max_pool2d", "global_max_pool2d", "concatenate", "noise",
-    "zero_padding",
+    "zero_padding", "permute",
 }  # fmt: skip
 _CONVOLUTIONS = (
     keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D,

@@ -1,4 +1,4 @@
-"""Paddings and poolings by a reciprocal, in integers."""
+"""Paddings, permuted axes and poolings by a reciprocal, in integers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def _zero_padding(operation: Operation, x: Integers) -> tuple[Integers, None]:
     codes = np.pad(x.codes, [(0, 0), *operation.attributes["pads"], (0, 0)])
     low, high = np.minimum(x.low, 0), np.maximum(x.high, 0)
     return Integers(codes, x.exponent, low, high), None
+
+
+@step("permute")
+def _permute(operation: Operation, x: Integers) -> tuple[Integers, None]:
+    axes, low, high = operation.attributes["axes"], x.low, x.high
+    if axes[-1] != x.codes.ndim - 1:
+        low, high = np.asarray(low.min()), np.asarray(high.max())
+    return Integers(x.codes.transpose(axes), x.exponent, low, high), None
 
 
 @step("reciprocal_pool2d", "global_reciprocal_pool2d")

@@ -32,7 +32,7 @@ from .rewriting import array, copy_of, list_weights, with_config
 # Their results lie on the grid of their inputs.
 _KEEP_THE_GRID = {
     "reshape", "max_pool2d", "global_max_pool2d", "concatenate", "maximum", "minimum",
-    "zero_padding",
+    "zero_padding", "permute",
 }  # fmt: skip
 _WRAPPERS = (keras.layers.TimeDistributed, keras.layers.Bidirectional)
 # What puts a sum on a new grid behind it anyway.

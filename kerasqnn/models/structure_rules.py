@@ -1,4 +1,4 @@
-"""What is known of tensors behind paddings and poolings by a reciprocal."""
+"""What is known behind paddings, permuted axes, and poolings by a reciprocal."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ def _zero_padding(
     grid = inputs[0].grid
     if grid is not None:
         grid = Grid(grid.step, np.minimum(grid.low, 0.0), np.maximum(grid.high, 0.0))
+    return derive(inputs, grid), None
+
+
+@rule("permute")
+def _permute(
+    operation: Operation, inputs: list[Facts], tensors: list[Tensor]
+) -> Outcome:
+    grid = inputs[0].grid
+    moves_channels = operation.attributes["axes"][-1] != len(tensors[0].shape) - 1
+    if grid is not None and moves_channels:
+        low, high = np.asarray(grid.low.min()), np.asarray(grid.high.max())
+        grid = Grid(grid.step, low, high)
     return derive(inputs, grid), None
 
 

@@ -1,4 +1,4 @@
-"""Paddings and poolings by a reciprocal: the same bits in every tool, or refused."""
+"""Paddings, permuted axes, poolings by a reciprocal: exact everywhere, or refused."""
 
 from __future__ import annotations
 
@@ -86,6 +86,38 @@ def test_padded_sequence(tmp_path):
     want = model.predict(x, verbose=0)
     np.testing.assert_array_equal(run_reference(path, x), want)
     np.testing.assert_array_equal(kerasqnn.integer_reference(model, x).values, want)
+
+
+def test_permuted(tmp_path):
+    """Between two convolutions, with other channels, and of a sequence."""
+    quantizer = {"kernel_quantizer": "quantized_bits(4,0,1)"}
+    model = keras.Sequential(
+        [
+            keras.Input((4, 5, 2)),
+            layers.QuantInput(GRID),
+            layers.QuantConv2D(3, 2, activation=GRID, **quantizer),
+            keras.layers.Permute((3, 2, 1)),
+            layers.QuantConv2D(2, 2, activation=GRID, **quantizer),
+            keras.layers.Reshape((6, 2)),
+            keras.layers.Permute((2, 1)),
+            layers.QuantDense(3, **quantizer),
+        ]
+    )
+    x = np.random.default_rng(0).normal(0, 1, (6, 4, 5, 2)).astype(np.float32)
+    path = kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
+    want = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(run_reference(path, x), want)
+    np.testing.assert_array_equal(kerasqnn.integer_reference(model, x).values, want)
+    graph = read_model(model)
+    facts = analyse(graph)
+    exact = evaluate_exactly(graph, facts, [x])[graph.outputs[0]]
+    np.testing.assert_array_equal(exact, want)
+    (permuted, _) = graph.of_kind("permute")
+    grid = facts.facts[permuted.output].grid
+    ours = evaluate(graph.operations, {graph.inputs[0]: x})[permuted.output]
+    values = keras.ops.convert_to_numpy(ours)
+    assert values.shape[1:] == (3, 4, 3)
+    assert np.all(values >= grid.low) and np.all(values <= grid.high)
 
 
 def _pooled(window: Any, bits: int = 6, **options: Any) -> keras.Model:

@@ -160,12 +160,14 @@ def _unknown(operation: Operation, model: HardwareModel, io_type: str) -> str | 
     )
 
 
-@_checks("zero_padding", "reciprocal_pool2d", "global_reciprocal_pool2d")
+@_checks("zero_padding", "permute", "reciprocal_pool2d", "global_reciprocal_pool2d")
 def _not_lowered(
     operation: Operation, model: HardwareModel, io_type: str
 ) -> str | None:
     if operation.kind == "zero_padding":
         return "padding is done by convolutions. Give them padding='same' instead."
+    if operation.kind == "permute":
+        return "tensors keep their axes. Permute what the chip receives instead."
     return "pooling by a reciprocal is not lowered. Use QuantAveragePooling2D."
 
 

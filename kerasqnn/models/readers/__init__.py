@@ -17,6 +17,7 @@
 | `global_reciprocal_pool2d` | `keepdims` | `reciprocal`, a number |
 | `zero_padding` | `pads`: before and after rows and columns | |
 | `reshape` | `target_shape` | |
+| `permute` | `axes` | |
 | `add`, `subtract`, `multiply`, `maximum`, `minimum` | | |
 | `concatenate` | `axis` | |
 | `layer` | `operation`, `call`, `reason`: any other Keras operation, and why | |

@@ -24,6 +24,11 @@ def _reshape(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     return reading.add("reshape", inputs, target_shape=reading.shapes[0][1:])
 
 
+@reads(layers.Permute)
+def _permute(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
+    return reading.add("permute", inputs, axes=(0, *layer.dims))
+
+
 @reads(layers.ZeroPadding2D)
 def _zero_padding2d(layer: Any, inputs: list[Tensor], reading: Any) -> list[Tensor]:
     return reading.add("zero_padding", inputs, pads=tuple(map(tuple, layer.padding)))
