@@ -80,6 +80,34 @@ def test_images_are_channels_last(cnn):
     np.testing.assert_array_equal(model.predict(x, verbose=0), by_qonnx(proto, x))
 
 
+def test_layout_as_in_file():
+    """Permute layers where Keras wants other axes; nothing behind Flatten."""
+    proto = brevitas_models.resnet()
+    model = import_qonnx(proto, layout="as_in_file")
+    assert model.input_shape == (None, 3, 8, 8)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("Permute") == 1
+    x = samples(model)
+    want = np.concatenate([run_reference(proto, row[None]) for row in x])
+    np.testing.assert_array_equal(model.predict(x, verbose=0), want)
+
+
+def test_moved_axes():
+    """Transpose is no layer; where the order matters, one Permute is."""
+    w = Writer()
+    x = w.node("Transpose", w.quant("x", 0.25, 5), perm=[0, 2, 1])
+    x = w.quant(x, np.float32([[[0.5], [0.25], [1]]]), 3)  # along the second axis
+    x = w.node("Transpose", w.node("Relu", x), perm=[0, 2, 1])
+    first = w.node("Unsqueeze", x, w.constant(np.array([1])))
+    x = w.node("Flatten", w.node("Squeeze", first, w.constant(np.array([1]))))
+    y = w.node("MatMul", x, w.quant(w.random(12, 2), 0.25))
+    proto = w.model(y, (1, 4, 3), (1, 2))
+    model = import_qonnx(proto)
+    x = samples(model)
+    want = np.concatenate([run_reference(proto, row[None]) for row in x])
+    np.testing.assert_array_equal(model.predict(x, verbose=0), want)
+
+
 def test_warns_of_channels_first():
     with pytest.warns(UserWarning, match=r"'x' has its channels first .*2, 8, 8"):
         import_qonnx(brevitas_models.cnn(), check=False)
