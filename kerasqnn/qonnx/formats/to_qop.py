@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto
 
-from ...models.grids import Grid
 from ..operators import GENERAL_DOMAINS, attributes_of
 from .graph_writer import GraphWriter
+from .qop_sums import bias_codes, grid_of_sums
 from .qop_units import Unit, find_units
 from .quantization import Quantization
 from .standard import Standard
@@ -24,7 +24,6 @@ from .table import refusal
 from .to_qcdq import check_computed, read
 
 _SHIFT = 128
-_EXACT_SUM = 2**24
 #: Operators that move numbers and compute none (a maximum of codes is one of them).
 _MOVES = frozenset(
     "Flatten Identity MaxPool Reshape Squeeze Transpose Unsqueeze".split()
@@ -171,27 +170,12 @@ class _Writer:
                 "is not", "Quantize the input, or convert with to=\"qcdq\".",
             )  # fmt: skip
         _check_one_scale(y)
-        bias = self._bias(unit, x.quantizer)
-        grid = _grid_of_sums(unit, bias, x.quantizer, y) if self._exact else None
+        bias = bias_codes(unit, x.quantizer, self._exact)
+        grid = grid_of_sums(unit, bias, x.quantizer, y) if self._exact else None
         check_computed(y, grid, self._exact, "qop")
         product = self._product(unit, bias, x, y)
         clipped = self._clip(y, product, unit.has_relu)
         self._codes[y.node.output[0]] = _Codes(clipped, y)
-
-    def _bias(self, unit: Unit, x: Quantization) -> np.ndarray | None:
-        if unit.bias is None:
-            return None
-        steps = x.scale.astype(np.float64) * unit.weight.scale
-        bias = unit.bias / steps
-        off_grid = self._exact and np.any(bias != np.rint(bias))
-        if off_grid or np.max(np.abs(bias)) >= 2**31:
-            raise refusal(
-                unit.node, "qop", "high-precision output",
-                "its bias must be integers of 32 bits times x_scale * w_scale. "
-                f"Received: {np.array2string(unit.bias, threshold=4)} with the step "
-                f"{np.min(steps):g}", "Quantize the bias with that step.",
-            )  # fmt: skip
-        return np.rint(bias).astype(np.int32)
 
     def _product(self, unit: Unit, bias: np.ndarray | None, x: _Codes,
                  y: Quantization) -> str:  # fmt: skip
@@ -268,42 +252,6 @@ def _check_one_scale(q: Quantization) -> None:
             f"Received: {q.scale.size} scales along axis {q.axis}",
             'Use one scale, or convert with to="qcdq".',
         )  # fmt: skip
-
-
-def _grid_of_sums(
-    unit: Unit, bias: np.ndarray | None, x: Quantization, y: Quantization
-) -> Grid:
-    """Return the grid of a product's sums.
-
-    Raises:
-        UnsupportedModelError: If float32 does not hold all sums, or may round when
-            they are scaled.
-    """
-    steps = x.scale.astype(np.float64) * unit.weight.scale
-    factors = steps / y.scale
-    scales = np.concatenate([np.ravel(v) for v in (steps, factors, y.scale)])
-    normal = (scales > 2.0**-100) & (scales < 2.0**100)
-    if not np.all((np.frexp(scales)[0] == 0.5) & normal):
-        raise refusal(
-            unit.node, "qop", "high-precision output",
-            "scales must be powers of two: ONNX Runtime multiplies them in float32, "
-            f"and rounds. Received: x_scale * w_scale / y_scale = {np.min(factors):g}",
-            "Use powers of two, convert with to=\"qcdq\", or pass exact=False to "
-            "accept one step of difference.",
-        )  # fmt: skip
-    largest = max(abs(x.low - int(x.zero_point)), abs(x.high - int(x.zero_point)))
-    others = tuple(i for i in range(unit.codes.ndim) if i != unit.channel_axis)
-    sums = largest * np.abs(unit.codes).sum(axis=others)
-    sums = sums + (0 if bias is None else np.abs(bias.astype(np.int64)))
-    if np.max(sums, initial=0) > _EXACT_SUM:
-        raise refusal(
-            unit.node, "qop", "high-precision output",
-            "its sums must have at most 24 bits, which float32 holds. "
-            f"Received: sums up to {np.max(sums)}",
-            "Use fewer bits, or keep the model in QONNX.",
-        )  # fmt: skip
-    bound = np.max(sums * steps, initial=0.0)
-    return Grid(float(np.min(steps)), -bound, bound)
 
 
 def _shift(q: Quantization) -> int:
