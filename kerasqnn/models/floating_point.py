@@ -20,7 +20,8 @@ def why_floating_point(operation: Operation) -> str:
         return (
             "has a LearnedBits without `integer`, which is for weights"
             if function.integer is None
-            else "has a LearnedBits whose widths are not all the same"
+            else "has a LearnedBits whose widths are not all the same, while QONNX and "
+            "the chip have one for an activation; use granularity='tensor'"
         )
     name = type(function).__name__
     if isinstance(getattr(function, "inference", function), AutoScale):
