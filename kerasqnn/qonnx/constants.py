@@ -79,7 +79,7 @@ def fold_constants(model: ModelProto) -> tuple[list[NodeProto], dict[str, np.nda
     Returns:
         The nodes that remain, in order, and all constant tensors by name.
     """
-    from .session import start
+    from .session import execute, start
 
     graph = model.graph
     constants = constants_of(graph)
@@ -95,7 +95,7 @@ def fold_constants(model: ModelProto) -> tuple[list[NodeProto], dict[str, np.nda
         part.graph.node.extend(n for n in graph.node if n.op_type == "Constant")
         part.graph.node.extend(folded)
         part.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names)
-        results = start(part, optimization="none").run(None, {})
+        results = execute(start(part, optimization="none"), None, {})
         constants.update(zip(names, results, strict=True))
     left_out = {id(node) for node in folded}
     remaining = [

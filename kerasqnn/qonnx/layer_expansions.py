@@ -10,7 +10,9 @@ from onnx import TensorProto, helper
 
 from .node_writer import NodeWriter
 from .operators import OPERATORS, attributes_of, describe
+from .schemas import check_node
 
+_LARGEST_SIDE = 2**24
 _TO_FIRST, _TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
@@ -94,6 +96,7 @@ def max_pool_nhwc(e: NodeWriter) -> None:
     e.node("Transpose", perm=_TO_FIRST)
     e.node("MaxPool")
     e.nodes[-1].attribute.extend(e.original.attribute)
+    check_node(e.nodes[-1], {})
     e.node("Transpose", perm=_TO_LAST)
 
 
@@ -148,8 +151,8 @@ def im2col(e: NodeWriter) -> None:
                 e, "kernel_size", "1 without padding where an image has size 1", kernel
             )
         count = (shape[axis] + padding - dilation * (kernel - 1) - 1) // stride + 1
-        if count < 1:
-            raise _bad(e, "kernel_size", "within the image", kernel)
+        if not 1 <= count <= _LARGEST_SIDE // kernel:
+            raise _bad(e, "kernel_size", "within an image of at most 2^24", kernel)
         starts, steps = stride * np.arange(count), dilation * np.arange(kernel)
         index = (starts[:, None] + steps).ravel()
         e.node("Gather", e.constant(index, np.int64), axis=axis)
@@ -184,6 +187,7 @@ def channels_last(e: NodeWriter) -> None:
     inner = helper.make_node(node.op_type, [*inputs, *node.input[transposed:]], [""])
     inner.attribute.extend(node.attribute)
     inner.output[0] = e.value = f"{node.output[0]}@channels_first"
+    check_node(inner, {})
     e.nodes.append(inner)
     e.node("Transpose", perm=[0, *range(2, rank), 1])
 

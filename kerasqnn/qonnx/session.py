@@ -206,10 +206,10 @@ class QONNXSession:
             # Reshape cannot infer a size without a sample.
             one = {n: np.zeros((self._batch, *a.shape[1:]), a.dtype)
                    for n, a in feeds.items()}  # fmt: skip
-            return [value[:0] for value in _execute(session, None, one)]
+            return [value[:0] for value in execute(session, None, one)]
         if not self._loops or len(next(iter(feeds.values()))) == self._batch:
             names = self.output_names if session is self._session else None
-            return _execute(session, names, feeds)
+            return execute(session, names, feeds)
         return self._run_in_parts(session, feeds)
 
     def _run_in_parts(self, session: Any, feeds: dict[str, np.ndarray]) -> list[Any]:
@@ -218,9 +218,7 @@ class QONNXSession:
         # The last sample fills up the last part.
         order = np.minimum(np.arange(-(-count // self._batch) * self._batch), count - 1)
         parts = [
-            _execute(
-                session, None, {name: array[rows] for name, array in feeds.items()}
-            )
+            execute(session, None, {name: array[rows] for name, array in feeds.items()})
             for rows in order.reshape(-1, self._batch)
         ]
         return [np.concatenate(values)[:count] for values in zip(*parts, strict=True)]
@@ -306,7 +304,12 @@ def start(
         raise ValueError(f"ONNX Runtime refuses the model: {error}") from error
 
 
-def _execute(session: Any, names: list[str] | None, feeds: dict[str, Any]) -> Any:
+def execute(session: Any, names: list[str] | None, feeds: dict[str, Any]) -> Any:
+    """Run a session that `start` has started.
+
+    Raises:
+        ValueError: If ONNX Runtime cannot run it.
+    """
     try:
         return session.run(names, feeds)
     except Exception as error:  # as above

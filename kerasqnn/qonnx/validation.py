@@ -7,42 +7,20 @@ them check what they read. What is checked here, once, they need not check.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 
-from onnx import (
-    AttributeProto,
-    FunctionProto,
-    GraphProto,
-    ModelProto,
-    NodeProto,
-    ValueInfoProto,
-    defs,
-)
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, defs
 
+from .constants import STANDARD_DOMAINS
+from .contents import check_attributes, check_tensors, check_text, check_unique
 from .function_calls import inlined_size
 from .operators import describe
 from .schemas import check_node
-from .structure import bodies_of, describe_tensor, graphs_of, nodes_within, reads_of
-from .tensor_data import check_shape, check_tensor, tensors_of_attribute
+from .structure import bodies_of, graphs_of, nodes_within, reads_of
 
 #: Nodes, after functions are inlined, and tensors of a graph.
 MOST_NODES = 100_000
 _Scopes = tuple[Set[str], ...]
-_FIELDS = {
-    AttributeProto.FLOAT: "f",
-    AttributeProto.INT: "i",
-    AttributeProto.STRING: "s",
-    AttributeProto.TENSOR: "t",
-    AttributeProto.GRAPH: "g",
-    AttributeProto.FLOATS: "floats",
-    AttributeProto.INTS: "ints",
-    AttributeProto.STRINGS: "strings",
-    AttributeProto.TENSORS: "tensors",
-    AttributeProto.GRAPHS: "graphs",
-}
-_POSITIVE = frozenset("strides dilations kernel_shape group blocksize".split())
-_SIZES = _POSITIVE | {"pads", "output_padding", "output_shape", "axis", "axes"}
 
 
 def validate(model: ModelProto) -> None:
@@ -56,17 +34,18 @@ def validate(model: ModelProto) -> None:
             data or attributes do not hold what they claim to; functions call
             themselves; or there is too much of something.
     """
-    _check_imports(model)
     _check_counts(model)
+    check_text(model)
+    _check_imports(model)
     for body in bodies_of(model):
         for node in body.node:
-            _check_attributes(node, isinstance(body, FunctionProto))
+            check_attributes(node, isinstance(body, FunctionProto))
         if isinstance(body, GraphProto):
-            _check_tensors(body)
+            check_tensors(body)
     _check_standard(model)
     _order_graph(model.graph, ())
     for function in model.functions:
-        _unique(function.input, f"inputs of the function {function.name!r}")
+        check_unique(function.input, f"inputs of the function {function.name!r}")
         _order(function, set(function.input), ())
     if inlined_size(model) > MOST_NODES:
         _refuse_size(inlined_size(model))
@@ -74,9 +53,10 @@ def validate(model: ModelProto) -> None:
 
 def _check_imports(model: ModelProto) -> None:
     for imports in [model.opset_import, *(f.opset_import for f in model.functions)]:
-        _unique((i.domain for i in imports), "imported domains")
+        check_unique((i.domain for i in imports), "imported domains")
         for entry in imports:
-            most = defs.onnx_opset_version() if not entry.domain else 2**31 - 1
+            is_standard = entry.domain in STANDARD_DOMAINS
+            most = defs.onnx_opset_version() if is_standard else 2**31 - 1
             if not 1 <= entry.version <= most:
                 raise ValueError(
                     f"The version of the domain {entry.domain!r} must be 1 to {most}. "
@@ -99,7 +79,7 @@ def _check_standard(model: ModelProto) -> None:
         own = body.opset_import if isinstance(body, FunctionProto) else ()
         versions = {i.domain: i.version for i in [*model.opset_import, *own]}
         for node in nodes_within(body):
-            is_standard = node.domain in ("", "ai.onnx")
+            is_standard = node.domain in STANDARD_DOMAINS
             if is_standard and (node.domain, node.op_type) not in functions:
                 check_node(node, versions)
 
@@ -111,91 +91,13 @@ def _refuse_size(count: int) -> None:
     )
 
 
-# -- attributes and tensors ------------------------------------------------------------
-
-
-def _check_attributes(node: NodeProto, in_function: bool) -> None:
-    if not any(node.output):
-        raise ValueError(f"{describe(node)} must have an output.")
-    _unique((a.name for a in node.attribute), f"{describe(node)}: attributes")
-    for attribute in node.attribute:
-        if attribute.ref_attr_name:
-            if not in_function:
-                raise ValueError(
-                    f"{describe(node)}: the attribute {attribute.name!r} must have a "
-                    "value. Received: a reference outside of a function"
-                )
-            continue
-        _check_attribute(node, attribute)
-    if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-        if len(node.attribute) != 1:
-            raise ValueError(
-                f"{describe(node)} must have one attribute. "
-                f"Received: {[a.name for a in node.attribute]}"
-            )
-
-
-def _check_attribute(node: NodeProto, attribute: AttributeProto) -> None:
-    what = f"{describe(node)}: the attribute {attribute.name!r}"
-    field = _FIELDS.get(attribute.type)
-    filled = [f for f in _FIELDS.values() if _is_filled(attribute, f)]
-    if field is None or filled not in ([], [field]):
-        raise ValueError(
-            f"{what} must have a value of its type, which may be one of "
-            f"{', '.join(AttributeProto.AttributeType.Name(t) for t in _FIELDS)}. "
-            f"Received: type {attribute.type}, values in {filled}"
-        )
-    for text in [attribute.s, *attribute.strings]:
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{what} must be UTF-8. Received: {text[:40]!r}"
-            ) from error
-    for tensor in tensors_of_attribute(attribute):
-        check_tensor(tensor, what)
-    numbers = [attribute.i, *attribute.ints]
-    if attribute.name in _SIZES and any(abs(n) >= 2**31 for n in numbers):
-        raise ValueError(f"{what} must be less than 2^31. Received: {max(numbers)}")
-    lowest = min(attribute.ints or [attribute.i])
-    if attribute.name in _POSITIVE and field in ("i", "ints") and lowest < 1:
-        raise ValueError(f"{what} must be positive. Received: {lowest}")
-
-
-def _is_filled(attribute: AttributeProto, field: str) -> bool:
-    if field in ("f", "i", "s", "t", "g"):
-        return bool(attribute.HasField(field))
-    return len(getattr(attribute, field)) > 0
-
-
-def _check_tensors(graph: GraphProto) -> None:
-    if graph.sparse_initializer:
-        raise ValueError("Sparse initializers must be written as dense ones.")
-    for tensor in graph.initializer:
-        check_tensor(tensor, describe_tensor(tensor))
-    for value in [*graph.input, *graph.output]:
-        kind = value.type.WhichOneof("value")
-        if kind not in (None, "tensor_type"):
-            raise ValueError(f"Input or output {value.name!r} must be a tensor. "
-                             f"Received: {kind}")  # fmt: skip
-    for value in [*graph.input, *graph.output, *graph.value_info]:
-        check_shape(f"Tensor {value.name[:80]!r}", _sizes(value))
-
-
-def _sizes(value: ValueInfoProto) -> list[int]:
-    return [d.dim_value for d in value.type.tensor_type.shape.dim]
-
-
-# -- the order of computation ----------------------------------------------------------
-
-
 def _order_graph(graph: GraphProto, scopes: _Scopes) -> None:
     initialized = [i.name for i in graph.initializer]
     given = [i.name for i in graph.input]
     outputs = [value.name for value in graph.output]
     for names, what in ((initialized, "initializers"), (given, "inputs"),
                         (outputs, "outputs")):  # fmt: skip
-        _unique(names, what)
+        check_unique(names, what)
     defined = (*scopes, _order(graph, {*initialized, *given}, scopes))
     undefined = [name for name in outputs if not _is_defined(name, defined)]
     if undefined:
@@ -212,7 +114,7 @@ def _order(
     made = [name for node in body.node for name in node.output if name]
     twice = [name for name in made if name in known or _is_defined(name, scopes)]
     twice += [name for name in known if _is_defined(name, scopes)]
-    _unique([*made, *twice, *twice], "tensors")
+    check_unique([*made, *twice, *twice], "tensors")
     source = {name: i for i, node in enumerate(body.node) for name in node.output}
     source.pop("", None)
     before = []
@@ -261,12 +163,3 @@ def _sort(body: GraphProto | FunctionProto, before: Sequence[set[int]]) -> None:
     nodes = [NodeProto.FromString(body.node[i].SerializeToString()) for i in order]
     del body.node[:]
     body.node.extend(nodes)
-
-
-def _unique(names: Iterable[object], what: str) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"{what[0].upper()}{what[1:]} must have names of their own. "
-            f"Received twice: {str(twice[0])[:80]!r}"
-        )

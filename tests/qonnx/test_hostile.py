@@ -11,11 +11,13 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from kerasqnn import QONNXSession
 from kerasqnn.qonnx import loading, run_reference
 from kerasqnn.qonnx.loading import load_model
+from kerasqnn.qonnx.operators import CHANNELS_LAST_DOMAIN
 from kerasqnn.qonnx.validation import MOST_NODES
 
 from .models import model_of, operator_model
 from .test_files import mlp
 
+LAST = CHANNELS_LAST_DOMAIN
 QUANT = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
 PARAMETERS = {"scale": 0.5, "zeropt": 0.0, "bitwidth": 4.0}
 X = np.float32([[0.3, -9.0, 1.75]])
@@ -60,6 +62,15 @@ def test_truncated(tmp_path):
         except ValueError:
             continue
         assert session.run(X).tolist() == [[0.5, -4.0, 2.0]]
+
+
+@pytest.mark.parametrize("text", [b"Quant", b"node", b"bitwidth", b"x", b"ROUND"])
+def test_text(text, tmp_path):
+    """Names that are no UTF-8, as protobuf lets pass."""
+    data = small().SerializeToString()
+    (tmp_path / "bad.onnx").write_bytes(data.replace(text, b"\xff" * len(text)))
+    with pytest.raises(ValueError, match="UTF-8|no ONNX model"):
+        QONNXSession(tmp_path / "bad.onnx")
 
 
 def test_larger_than_a_file_can_be(tmp_path):
@@ -276,6 +287,20 @@ def with_version(domain, version):
     return model
 
 
+def with_long_name():
+    model = small()
+    model.opset_import[0].domain = "ai.onnx"
+    model.opset_import[0].version = 2**40
+    return model
+
+
+def folded():
+    """What does not depend on the input is computed when the session starts."""
+    nodes = [node("Gather", ["c", "to"], ["t"]), node("Add", ["x", "t"], ["y"])]
+    constants = {"c": np.ones((2, 2), np.float32), "to": np.array([7])}
+    return model_of(nodes, constants, (2, 2))
+
+
 def image(op_type, inputs=("x",), constants=None, **attributes):
     return standard(op_type, inputs, constants, (1, 1, 4, 4), **attributes)
 
@@ -358,6 +383,17 @@ BAD = {
     ),
     "opset 0": (lambda: with_version("", 0), "domain '' must be 1 to"),
     "opset 999": (lambda: with_version("", 999), "domain '' must be 1 to"),
+    "opset of ai.onnx": (with_long_name, "domain 'ai.onnx' must be 1 to"),
+    "folded": (folded, "ONNX Runtime cannot run the model"),
+    "channels last": (
+        lambda: model_of(
+            [node("Conv", ["x"], ["y"], domain=LAST, kernel_shape=[2, 2])],
+            {},
+            (1, 4, 4, 1),
+            domains={LAST: 1},
+        ),
+        "must have 2 to 3 inputs",
+    ),
     "stride": (
         lambda: image("MaxPool", kernel_shape=[2, 2], strides=[0, 1]),
         "'strides' must be positive",

@@ -233,8 +233,9 @@ BAD = {
         "QuantAvgPool2d", (1, 1, 4, 4), {}, POOL | {"data_layout": "X"}, "NCHW or NHWC",
     ),
     "window": (
-        "Im2Col", (1, 4, 4, 1), {}, WINDOWS | {"kernel_size": [9, 9]}, "within the",
+        "Im2Col", (1, 4, 4, 1), {}, WINDOWS | {"kernel_size": [9, 9]}, "within an",
     ),
+    "huge image": ("Im2Col", (1, 2**31 - 2, 4, 1), {}, WINDOWS, "within an image"),
     "height": ("Im2Col", (1, "H", 4, 1), {}, WINDOWS, "height, width and channels"),
     "stride": ("Im2Col", (1, 4, 4, 1), {}, WINDOWS | {"stride": [0, 1]}, "2 integers"),
     "matrix": ("XnorPopcountMatMul", (1, 3), {}, {}, "`inputs` must be two matrices"),
