@@ -11,7 +11,7 @@ import kerasqnn
 from kerasqnn import import_qonnx
 from kerasqnn.errors import UnsupportedModelError, VerificationError
 from kerasqnn.qonnx import run_reference
-from kerasqnn.qonnx.operators import CHANNELS_LAST_DOMAIN
+from kerasqnn.qonnx.operators import CHANNELS_LAST_DOMAIN, DOMAIN
 from kerasqnn.quantizers import Affine, Binary, FixedPoint, QuantizedReLU
 
 from . import brevitas_models
@@ -55,10 +55,11 @@ def cnn():
     [
         brevitas_models.mlp,
         lambda: brevitas_models.mlp("onnx.brevitas"),
+        lambda: kerasqnn.convert_qonnx(brevitas_models.mlp(), "qcdq"),
         lambda: brevitas_models.cnn("BatchNormalization"),
         brevitas_models.resnet,
     ],
-    ids=["mlp", "old domain", "batch normalization", "residual"],
+    ids=["mlp", "old domain", "QCDQ", "batch normalization", "residual"],
 )
 def test_equals_qonnx(make):
     proto = make()
@@ -224,6 +225,14 @@ def test_refuses_quantizers(options, text):
     [
         (lambda w, x: w.node("Erf", x), "no kerasqnn layer stands for Erf"),
         (lambda w, x: w.node("MatMul", x, x), "constant matrix"),
+        (lambda w, x: w.node("Gemm", x, w.random(3, 3), w.random(3, 1)), "C has the"),
+        (lambda w, x: w.quant(x, [[[[0.5]]]]), "more axes"),
+        (
+            lambda w, x: w.node(
+                "Add", w.node("MatMul", x, w.random(3, 3)), w.random(1, 1, 3)
+            ),
+            "more axes",
+        ),
         (lambda w, x: w.node("Gemm", x, w.random(3, 3), alpha=0.5), "alpha"),
         (lambda w, x: w.node("Transpose", x, perm=[1, 0]), "moves the batch"),
         (lambda w, x: w.node("Flatten", x, axis=0), "flattens the batch"),
@@ -262,3 +271,81 @@ def test_refuses_arguments(tmp_path):
         import_qonnx(one_layer(), layout="NCHW")
     with pytest.raises(FileNotFoundError):
         import_qonnx(tmp_path / "none.onnx")
+
+
+def _sequence(w, x):
+    """Conv1d with a bias vector of its own, and a pooling of sequences."""
+    kernel = w.quant(w.random(4, 2, 3), 0.25)
+    x = w.node("Conv", x, kernel, kernel_shape=[3], pads=[2, 0])
+    x = w.node("Add", x, w.quant(w.random(4, 1), 0.125))
+    x = w.node("MaxPool", x, kernel_shape=[2], strides=[2])
+    return w.node("ReduceMean", x, axes=[2], keepdims=0)
+
+
+def _auto_pad(w, x):
+    kernel = w.quant(w.random(4, 2, 2, 3), 0.25)
+    options = {"kernel_shape": [2, 3], "strides": [1, 2], "auto_pad": "SAME_LOWER"}
+    x = w.node("Conv", x, kernel, w.constant(np.arange(4) / 4), **options)
+    pool = {"kernel_shape": [2, 2], "pads": [1, 0, 0, 1], "count_include_pad": 1}
+    return w.node("AveragePool", x, **pool)
+
+
+def _multiplier(w, x):
+    """A depthwise convolution of two outputs a channel, dilated."""
+    kernel = w.quant(w.random(4, 1, 2, 2), 0.25)
+    x = w.node("Conv", x, kernel, group=2, dilations=[2, 1], kernel_shape=[2, 2])
+    x = w.node("Pad", x, w.constant(np.array([0, 0, 1, 0, 0, 0, 0, 2])))
+    return w.node("GlobalMaxPool", x)
+
+
+def _grouped(w, x):
+    kernel = w.node(
+        "BipolarQuant", w.random(4, 1, 2, 2), w.constant(0.5), domain=DOMAIN
+    )
+    y = w.node("Conv", x, kernel, group=2, strides=[2, 1], kernel_shape=[2, 2])
+    y = w.node("Sub", y, w.constant(np.float32([[[0.5]], [[1]], [[0]], [[2]]])))
+    return w.node("Div", y, w.constant(4.0))
+
+
+def _branches(w, x):
+    """One operand flattened with channels first, the other reshaped."""
+    flat = w.node("Flatten", x)
+    scale = w.constant(2.0 ** np.arange(-36, 36).reshape(1, 72))
+    moved = w.node("Mul", flat, scale)
+    other = w.node("Reshape", x, w.constant(np.array([0, -1])))
+    y = w.node("Concat", w.node("Max", moved, flat), other, axis=-1)
+    return w.node("Softmax", w.node("MatMul", y, w.quant(w.random(144, 3), 0.25)))
+
+
+def _functions(w, x):
+    x = w.node("LeakyRelu", x, alpha=0.25)
+    y = w.node("Clip", x, w.constant(0.0), w.constant(0.75))
+    y = w.node("Dropout", w.node("Identity", y))
+    return w.quant(w.node("Min", x, y), 0.5, 3, rounding_mode="HALF_UP")
+
+
+@pytest.mark.parametrize(
+    ("append", "shape", "output_shape", "exact"),
+    [
+        (_sequence, (2, 8), (4,), True),
+        (_auto_pad, (2, 6, 6), (4, 6, 3), True),
+        (_multiplier, (2, 6, 6), (4, 1, 1), True),
+        (_grouped, (2, 6, 6), (4, 3, 5), True),
+        (_branches, (2, 6, 6), (3,), False),
+        (_functions, (2, 6), (2, 6), True),
+    ],
+)
+def test_operators(append, shape, output_shape, exact):
+    w = Writer(4)
+    proto = w.model(append(w, w.quant("x", 0.25, 5)), (1, *shape), (1, *output_shape))
+    model = import_qonnx(proto, layout="as_in_file", exact=exact)
+    x = samples(model)
+    want = np.concatenate([run_reference(proto, row[None]) for row in x])
+    got = model.predict(x, verbose=0)
+    np.testing.assert_allclose(got, want, rtol=0, atol=0 if exact else 1e-6)
+    other = import_qonnx(proto, layout="channels_last", exact=exact)
+    moved = np.moveaxis(x, 1, -1) if other.input_shape != model.input_shape else x
+    got = other.predict(moved, verbose=0)
+    if got.shape != want.shape:
+        got = np.moveaxis(got, -1, 1)
+    np.testing.assert_allclose(got, want, rtol=0, atol=0 if exact else 1e-6)

@@ -75,7 +75,7 @@ def read_quantizer(
     x = translation.activation(name, node)
     if quantization is None:
         raise refused(node, "it is no uniform quantizer", "Use Quant")
-    if quantization.scale.size == 1:
+    if quantization.scale.size == 1 and quantization.scale.ndim <= x.rank:
         return x, quantization
     x, arrange = along_last_axis(node, x, quantization.scale.shape, translation)
     return x, quantization.arranged(arrange)
@@ -146,9 +146,9 @@ def _with_alpha(
 
 def _vector_along(array: np.ndarray, x: Activation) -> Any:
     """Return a constant as a number or a vector along the last axis, or None."""
-    if array.size == 1:
-        return array.reshape(())
     if array.ndim > x.rank:
         return None
+    if array.size == 1:
+        return array.reshape(())
     arranged = _arranged(x, array)
     return arranged.reshape(-1) if arranged.size == arranged.shape[-1] else None

@@ -34,7 +34,7 @@ def _conv(node: NodeProto, translation: Translation) -> None:
         bias = translation.weight(node.input[2])
     else:
         axis = -1 if is_channels_last(node) else -1 - window.rank
-        last, bias = bias_behind(node, translation, axis)
+        last, bias = bias_behind(node, translation, axis, x.rank)
     filters = kernel.value.shape[-1]
     bias = None if bias is None else vector_of(bias, filters, last)
     layer, kernel = _layer(node, kernel, window, tensor.shape[-1])(

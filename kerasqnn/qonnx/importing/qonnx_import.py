@@ -13,8 +13,10 @@ from ...errors import UnsupportedModelError, unknown_name
 from ..batches import fixed_batch
 from ..constants import STANDARD_DOMAINS, constants_of, fold_constants
 from ..files import as_model
+from ..formats import convert_qonnx
 from ..operators import CHANNELS_LAST_DOMAIN
 from ..preparation import prepare, standardize
+from ..session import QONNXSession
 from . import activations as activations
 from . import convolutions as convolutions
 from . import functions as functions
@@ -47,9 +49,10 @@ def import_qonnx(
     """Return a trainable Keras model of kerasqnn layers with the bits of a QONNX file.
 
     Files of any origin are read: of `export_qonnx`, Brevitas, the old QKeras exporter,
-    FINN. Quantizers of weights become `kernel_quantizer`, `bias_quantizer`, ... of the
-    layers, those of activations `QuantInput` and `QuantActivation`. Weights stay the
-    floats of the file, so that training can go on; layers have the names of nodes.
+    FINN; QCDQ too. Quantizers of weights become `kernel_quantizer`, `bias_quantizer`,
+    ... of the layers, those of activations `QuantInput` and `QuantActivation`. Weights
+    stay the floats of the file, so that training can go on; layers have the names of
+    nodes.
 
     A batch normalization that the file writes as a product and a sum has no statistics
     any more: it becomes a `QuantBatchNormalization` with `trainable=False`, which
@@ -98,7 +101,8 @@ def import_qonnx(
     """
     if layout not in (None, *LAYOUTS):
         raise ValueError(unknown_name("`layout`", layout, LAYOUTS))
-    standard = standardize(as_model(model))
+    standard = standardize(_in_qonnx(as_model(model)))
+    session = QONNXSession(standard)  # which refuses what is no ONNX
     translation = _translate(standard, layout)
     known = translation.known()
     inputs = [known[value.name] for value in standard.graph.input]
@@ -110,10 +114,16 @@ def import_qonnx(
     )
     reproducible = require_reproducible(built, exact)
     if check:
-        verify(built, standard, translation, inputs, outputs, reproducible)
+        verify(built, session, translation, inputs, outputs, reproducible)
     if layout is None:
         _warn_of_layouts(standard, inputs)
     return built
+
+
+def _in_qonnx(model: ModelProto) -> ModelProto:
+    """Return a model in QCDQ as one in QONNX."""
+    is_qcdq = any(node.op_type == "DequantizeLinear" for node in model.graph.node)
+    return convert_qonnx(model, "qonnx") if is_qcdq else model
 
 
 def _one_or_list(tensors: list[Any]) -> Any:

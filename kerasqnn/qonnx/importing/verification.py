@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from onnx import ModelProto
 
 from ...errors import UnsupportedModelError, VerificationError
 from ...models import analyse, read_model
@@ -42,7 +41,7 @@ def require_reproducible(model: keras.Model, exact: bool) -> bool:
 
 def verify(
     model: keras.Model,
-    proto: ModelProto,
+    session: QONNXSession,
     translation: Translation,
     inputs: list[Activation],
     outputs: list[Activation],
@@ -60,7 +59,6 @@ def verify(
     arrays = random_inputs(model, _SAMPLES)
     if arrays is None:
         return
-    session = QONNXSession(proto)
     in_file = [i.in_file(a) for i, a in zip(inputs, arrays, strict=True)]
     if reproducible:
         data = arrays if len(arrays) > 1 else arrays[0]

@@ -23,7 +23,8 @@ def _matmul(node: NodeProto, translation: Translation) -> None:
             "only products of a tensor with a constant matrix on its right are layers",
             "Transpose the product, or leave it to another model",
         )
-    last, bias = bias_behind(node, translation, -1)
+    rank = translation.activation(name, node).rank
+    last, bias = bias_behind(node, translation, -1, rank)
     _dense(node, last, translation, translation.weight(kernel), bias)
 
 
@@ -46,15 +47,22 @@ def _gemm(node: NodeProto, translation: Translation) -> None:
     weight = translation.weight(kernel)
     if given.get("transB", 0):
         weight = weight.arranged(np.transpose)
-    if rest and rest[0]:
-        _dense(node, node, translation, weight, translation.weight(rest[0]))
-    else:
-        last, bias = bias_behind(node, translation, -1)
+    if not rest or not rest[0]:
+        last, bias = bias_behind(node, translation, -1, 2)
         _dense(node, last, translation, weight, bias)
+        return
+    bias = translation.weight(rest[0])
+    if not _runs_along(bias, -1, 2):
+        raise refused(
+            node,
+            f"C has the shape {bias.value.shape}",
+            "A bias has one number, or one an output",
+        )
+    _dense(node, node, translation, weight, bias)
 
 
 def bias_behind(
-    node: NodeProto, translation: Translation, axis: int
+    node: NodeProto, translation: Translation, axis: int, rank: int
 ) -> tuple[NodeProto, Weight | None]:
     """Return the Add of a bias that alone reads a product, and the bias; or the node.
 
@@ -62,15 +70,21 @@ def bias_behind(
         node: The product.
         translation: The translation.
         axis: The axis of the outputs, from the end.
+        rank: Number of axes of the product.
     """
     add = translation.view.only_consumer_of(node, "Add")
     other = add and other_input(add, node.output[0])
     if add is None or not other or not translation.is_weight(other):
         return node, None
     bias = translation.weight(other)
-    shape = (1,) * -axis + bias.value.shape
-    along_axis = all(n == 1 for i, n in enumerate(shape) if i != len(shape) + axis)
-    return (add, bias) if along_axis else (node, None)
+    return (add, bias) if _runs_along(bias, axis, rank) else (node, None)
+
+
+def _runs_along(weight: Weight, axis: int, rank: int) -> bool:
+    """Whether a constant is one number, or one along an axis of a tensor."""
+    shape = weight.value.shape
+    others = [n for i, n in enumerate(shape) if i != len(shape) + axis]
+    return len(shape) <= rank and all(n == 1 for n in others)
 
 
 def vector_of(weight: Weight, size: int, node: NodeProto) -> Weight:
