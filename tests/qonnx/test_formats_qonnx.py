@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -10,7 +11,7 @@ from kerasqnn.errors import UnsupportedModelError
 from kerasqnn.qonnx import run_reference
 from kerasqnn.qonnx.operators import attributes_of
 
-from .format_models import FAMILIES, inputs
+from .format_models import FAMILIES, QUANTIZED_FAMILIES, inputs
 from .models import model_of
 
 
@@ -222,3 +223,56 @@ def test_stays_qonnx():
     model = FAMILIES["mlp"](0)
     assert contents(convert_qonnx(model, "qonnx")) == contents(model)
     onnx.checker.check_model(convert_qonnx(model, "qonnx"))
+
+
+def test_bare_qcdq_is_made_exact(tmp_path):
+    """QCDQ as QCDQ: stock ONNX Runtime then gives what the file says."""
+    model = FAMILIES["mlp"](0)
+    x, path = inputs(model), tmp_path / "exact.onnx"
+    bare = convert_qonnx(model, "qcdq", exact=False)
+    convert_qonnx(bare, "qcdq", path=path)
+    (y,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
+    np.testing.assert_array_equal(y, QONNXSession(bare).run(x))
+
+
+def test_integer_operators_are_refused():
+    """What computes with integers has no counterpart; to run it needs none."""
+    model = convert_qonnx(QUANTIZED_FAMILIES["mlp"](0), "qop")
+    with pytest.raises(UnsupportedModelError, match="computes with integers.*QLinear"):
+        convert_qonnx(model, "qonnx")
+
+
+def test_wide_constants():
+    """Codes that float32 does not give back are refused, others kept."""
+    for code, scale, is_exact in [(2**31 - 1, 0.1, False), (2**20 + 1, 0.1, True)]:
+        constants = {"b": np.int32([code, 5, -7]), "s": np.float32(scale)}
+        nodes = [
+            helper.make_node("DequantizeLinear", ["b", "s"], ["d"]),
+            helper.make_node("Add", ["x", "d"], ["y"]),
+        ]
+        model = model_of(nodes, constants, ("n", 3), domains={})
+        x = np.zeros((1, 3), np.float32)
+        converted = convert_qonnx(model, "qonnx")
+        np.testing.assert_array_equal(QONNXSession(converted).run(x),
+                                      QONNXSession(model).run(x))  # fmt: skip
+        if is_exact:
+            there = convert_qonnx(converted, "qcdq")
+            assert numpy_helper.to_array(there.graph.initializer[0]).tolist() == [
+                code, 5, -7]  # fmt: skip
+        else:
+            with pytest.raises(UnsupportedModelError, match="codes times the scale"):
+                convert_qonnx(converted, "qcdq")
+
+
+def test_quantizers_in_branches_are_refused():
+    """Subgraphs are not rewritten, so that none is left half converted."""
+    inner = chain_model().graph
+    branch = helper.make_graph(
+        inner.node, "branch", [], [helper.make_empty_tensor_value_info("y")],
+        inner.initializer,
+    )  # fmt: skip
+    nodes = [helper.make_node("If", ["c"], ["out"], then_branch=branch,
+                              else_branch=branch)]  # fmt: skip
+    model = model_of(nodes, {"c": np.bool_(True)}, ("n", 3), output="out", domains={})
+    with pytest.raises(ValueError, match="QuantizeLinear node 'q': .*subgraphs"):
+        convert_qonnx(model, "qonnx")

@@ -26,7 +26,7 @@ def check(model, x, path):
 @pytest.mark.parametrize("family", QUANTIZED_FAMILIES)
 def test_families(tmp_path, family, opset):
     """No product is left in floating point, and no number differs."""
-    for seed in range(8):
+    for seed in range(4):
         model = QUANTIZED_FAMILIES[family](seed, opset, channelwise=bool(seed % 2))
         kinds = check(model, inputs(model), tmp_path / "qop.onnx")
         assert not {"MatMul", "Gemm", "Conv", "Relu"} & set(kinds)
@@ -34,7 +34,7 @@ def test_families(tmp_path, family, opset):
 
 
 @pytest.mark.parametrize("has_bias", [False, True])
-@pytest.mark.parametrize("shift", range(-12, 3, 2))
+@pytest.mark.parametrize("shift", range(-12, 3, 3))
 def test_all_products_of_codes(tmp_path, shift, has_bias):
     """Rounding and saturation on every product of two codes of 8 bits."""
     builder = Builder(0)

@@ -49,7 +49,7 @@ def convert_qonnx(
     all other float32 numbers give the same.
 
     Args:
-        model: Path of an `.onnx` file, or the model itself; its format is recognised.
+        model: Path of an `.onnx` file, or the model itself, in QONNX or QCDQ.
         to: `"qonnx"`, `"qcdq"` or `"qop"`.
         path: Where to write the result; only once the conversion has succeeded.
         opset: Version of the standard operators; the model's, at least 13, if None.
@@ -91,7 +91,10 @@ def convert_qonnx(
             f"The folder {str(Path(path).parent)!r} does not exist. "
             f"Received: path={str(path)!r}"
         )
-    converted = _WRITERS[to](Standard(as_model(model), opset), exact)
+    source = Standard(as_model(model), opset)
+    if to != "qonnx" and any(n.op_type == "DequantizeLinear" for n in source.nodes):
+        source = Standard(from_qcdq(source, exact), None)
+    converted = _WRITERS[to](source, exact)
     if path is not None:
         write_atomically(converted, Path(path))
     return converted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from onnx import ModelProto, NodeProto
@@ -16,13 +16,13 @@ from .graph_writer import GraphWriter
 from .qcdq_chain import Chain, read_chain, unread_chain
 from .quantization import Quantization
 from .standard import Standard
+from .table import refusal
 from .to_qcdq import is_same
 
 _FUNCTIONS_IR = 8
 _OVERLOADS_IR = 10
 _INTEGER_OPERATORS = frozenset(
-    "QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul "
-    "ConvInteger MatMulInteger".split()
+    "DynamicQuantizeLinear QLinearConv QLinearMatMul ConvInteger MatMulInteger".split()
 )
 
 
@@ -39,7 +39,8 @@ def from_qcdq(source: Standard, exact: bool) -> ModelProto:
     Raises:
         UnsupportedModelError: If a node has no such form.
     """
-    nodes = source.model.graph.node
+    nodes = source.nodes
+    _refuse_integers(nodes)
     producers = {name: node for node in nodes for name in node.output}
     chains = {
         id(node): read_chain(node, source, producers)
@@ -58,9 +59,20 @@ def from_qcdq(source: Standard, exact: bool) -> ModelProto:
         elif id(node) not in left_out:
             writer.keep(node)
     written = writer.finish({DOMAIN: DOMAIN_VERSION})
-    _refuse_integers(written, replaced)
+    _refuse_other_readers(written, replaced)
     _add_functions(written)
     return written
+
+
+def _refuse_integers(nodes: Iterable[NodeProto]) -> None:
+    for node in nodes:
+        if node.op_type in _INTEGER_OPERATORS:
+            raise refusal(
+                node, "qonnx", None,
+                "it computes with integers, and QONNX with numbers. "
+                f"Received: {node.op_type}",
+                "QONNXSession runs the model as it is.",
+            )  # fmt: skip
 
 
 def _barriers(model: ModelProto, chains: Mapping[int, Chain]) -> dict[int, NodeProto]:
@@ -86,6 +98,14 @@ def _write(
     q = _quantization(chain, width or _around(chain.low, chain.high))
     x = chain.source
     if chain.is_stored and values is not None:
+        if not _gives_itself(q, values):
+            raise refusal(
+                chain.node, "qonnx", None,
+                "in float32 a Quant node must give its constant again, which codes of "
+                "more than 22 bits may not. Received: codes up to "
+                f"{np.max(np.abs(q.codes(values)))}",
+                "Use fewer bits.",
+            )  # fmt: skip
         x = writer.parameter(x, values)
         _quant(writer, q, chain, x, output, values.ndim)
         return
@@ -96,7 +116,13 @@ def _write(
         _quant(writer, q, chain, x, output, rank)
         return
     if chain.axis is not None:
-        raise unread_chain(chain.node)
+        raise refusal(
+            chain.node, "qonnx", None,
+            "with scales a channel, what is computed must have no zero point and the "
+            f"range of a bit width. Received: codes from {chain.low} to {chain.high}, "
+            f"zero points from {chain.zero_point.min()} to {chain.zero_point.max()}",
+            "Use one scale, or pass exact=False where only the zero point differs.",
+        )  # fmt: skip
     # Without zero point and one range wider, then clipped to the range there was.
     zero = int(chain.zero_point)
     low, high = chain.low - zero, chain.high - zero
@@ -108,6 +134,14 @@ def _write(
         for which, code in (("min", low), ("max", high))
     ]
     writer.node("Clip", [quantized, *bounds], output, "")
+
+
+def _gives_itself(q: Quantization, values: np.ndarray) -> bool:
+    """Whether the formula of Quant changes no number."""
+    scale, zero = (v.astype(np.float32) for v in q.along_axis(values.ndim))
+    low, high = np.float32(q.low), np.float32(q.high)
+    codes = np.rint(np.clip(values / scale + zero, low, high))
+    return np.array_equal((codes - zero) * scale, values)
 
 
 def _quantization(chain: Chain, width: Width, zero: bool = True) -> Quantization:
@@ -149,12 +183,11 @@ def _quant(writer: GraphWriter, q: Quantization, chain: Chain, x: str, output: s
     )  # fmt: skip
 
 
-def _refuse_integers(model: ModelProto, replaced: list[NodeProto]) -> None:
-    gone = {name for node in replaced[:-1] for name in node.output}
+def _refuse_other_readers(model: ModelProto, replaced: list[NodeProto]) -> None:
+    gone = {name for node in replaced for name in node.output[:1]}
+    gone -= {node.output[0] for node in replaced if node.op_type == "DequantizeLinear"}
     for node in model.graph.node:
-        if node.op_type in _INTEGER_OPERATORS or (
-            node.op_type != "Quant" and gone.intersection(node.output)
-        ):
+        if node.op_type == "QuantizeLinear" or gone.intersection(node.output):
             raise unread_chain(node)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,11 @@ from onnx import version_converter as converter
 from ...models.grids import Grid
 from ..constants import STANDARD_DOMAINS, constants_of, fold_constants
 from ..inference import infer_values
+from ..operators import GENERAL_DOMAINS, describe
 from ..preparation import prepare, standardize
+from ..structure import bodies_of
+
+_LINEAR = ("QuantizeLinear", "DequantizeLinear")
 
 
 class Standard:
@@ -31,6 +35,12 @@ class Standard:
         self.model = _with_opset(standardize(model), opset)
         self.versions = {i.domain: i.version for i in self.model.opset_import}
         self._prepared = prepare(self.model)
+        _refuse_inner(self.model)
+
+    @property
+    def nodes(self) -> Sequence[NodeProto]:
+        """Its nodes, in an order in which they can run."""
+        return self.model.graph.node
 
     @property
     def opset(self) -> int:
@@ -68,6 +78,20 @@ class Standard:
             if v.type.tensor_type.HasField("shape")
         }
         return shapes | {name: value.shape for name, value in self.constants.items()}
+
+
+def _refuse_inner(model: ModelProto) -> None:
+    """Refuse quantizers in branches and loops, which are not rewritten."""
+    graph = model.graph
+    for node in (
+        n for body in bodies_of(model) if body is not graph for n in body.node
+    ):
+        if node.domain in GENERAL_DOMAINS or node.op_type in _LINEAR:
+            raise ValueError(
+                f"{describe(node)}: quantizers must not lie in subgraphs (If, Loop, "
+                "Scan). Unroll the loop or fold the branch. "
+                f"Received: {node.op_type}"
+            )
 
 
 def _opset_of(model: ModelProto) -> int:

@@ -41,7 +41,7 @@ def to_qcdq(source: Standard, exact: bool) -> ModelProto:
     Raises:
         UnsupportedModelError: If a node has no such form.
     """
-    nodes = source.model.graph.node
+    nodes = source.nodes
     replaced = [n for n in nodes if n.domain in GENERAL_DOMAINS or is_expanded(n)]
     writer = GraphWriter(source.model, replaced)
     for node in nodes:
@@ -119,7 +119,8 @@ def _write_codes(
         )  # fmt: skip
     _check_zero_point(q, dtype)
     codes = q.codes(values)
-    if not np.array_equal(q.values(codes), values):
+    fits = np.all((codes >= q.low) & (codes <= q.high))
+    if not (fits and np.array_equal(q.values(codes), values)):
         raise refusal(
             q.node, "qcdq", "arbitrary precision",
             "its constant must be codes times the scale in float32. "

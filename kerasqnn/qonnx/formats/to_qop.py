@@ -57,7 +57,7 @@ class _Codes:
 class _Writer:
     def __init__(self, source: Standard, exact: bool) -> None:
         self._source, self._exact = source, exact
-        nodes = source.model.graph.node
+        nodes = source.nodes
         self._quantizers = {
             node.output[0]: _read(node, source)
             for node in nodes
@@ -72,7 +72,7 @@ class _Writer:
         self._numbers: set[str] = set()
 
     def write(self) -> ModelProto:
-        for node in self._source.model.graph.node:
+        for node in self._source.nodes:
             if id(node) in self._replaced:
                 continue
             output = node.output[0]
