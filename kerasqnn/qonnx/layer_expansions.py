@@ -124,12 +124,17 @@ def xnor_popcount(e: NodeWriter) -> None:
 def im2col(e: NodeWriter) -> None:
     """Lay the windows of an image side by side: `(N, oh, ow, kh * kw * C)`."""
     given = e.attributes("stride", "kernel_size")
-    numbers = {"pad_amount": [0] * 4, "dilations": [1, 1], "pad_value": 0} | given
+    numbers: dict[str, Any] = {"pad_amount": [0] * 4, "dilations": [1, 1]}
+    numbers |= {"pad_value": 0} | given
     for name, count, least in (("stride", 2, 1), ("kernel_size", 2, 1),
                                ("dilations", 2, 1), ("pad_amount", 4, 0)):  # fmt: skip
         value = numbers[name]
+        if not isinstance(value, list):
+            raise _bad(e, name, "a list of integers", value)
         if len(value) != count or not all(least <= n < 2**15 for n in value):
             raise _bad(e, name, f"{count} integers of at least {least}", value)
+    if not isinstance(numbers["pad_value"], int):
+        raise _bad(e, "pad_value", "an integer", numbers["pad_value"])
     shape = e.shape_of(e.value)
     if shape is None or len(shape) != 4 or 0 in shape[1:]:
         raise ValueError(

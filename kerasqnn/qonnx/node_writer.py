@@ -14,6 +14,7 @@ from .rounding import append_rounding
 #: Widths up to which both bounds are finite in float32.
 _MOST_BITS = 127
 _SWITCHES = frozenset("signed narrow has_inf has_nan has_subnormal saturation".split())
+Number = np.ndarray | np.floating[Any]
 ShapeOf = Callable[[str], Sequence[int] | None]
 
 
@@ -146,7 +147,7 @@ class NodeWriter:
         self.nodes.append(helper.make_node(op_type, inputs, [self.value], **attributes))
         return self.value
 
-    def promote(self, *arrays: np.ndarray) -> None:
+    def promote(self, *arrays: Number) -> None:
         """Go on in the type that numpy computes these and the value in."""
         dtype = np.result_type(self.dtype, *(a.dtype for a in arrays))
         if dtype != self.dtype:
@@ -157,7 +158,7 @@ class NodeWriter:
 
     # Arrays may give the result more axes, so that only scalars are left out.
 
-    def divide(self, divisor: np.ndarray) -> None:
+    def divide(self, divisor: Number) -> None:
         """Divide; by a product where that is the same number."""
         self.promote(divisor)
         divisor = np.asarray(divisor, self.dtype)
@@ -172,19 +173,19 @@ class NodeWriter:
         else:
             self.node("Div", self.constant(divisor))
 
-    def multiply(self, factor: np.ndarray) -> None:
+    def multiply(self, factor: Number) -> None:
         """Multiply, but by the number one."""
         self.promote(factor)
         if factor.ndim or factor != 1:
             self.node("Mul", self.constant(factor))
 
-    def add(self, summand: np.ndarray) -> None:
+    def add(self, summand: Number) -> None:
         """Add, but the number zero."""
         self.promote(summand)
         if summand.ndim or summand != 0:
             self.node("Add", self.constant(summand))
 
-    def subtract(self, summand: np.ndarray) -> None:
+    def subtract(self, summand: Number) -> None:
         """Subtract, but the number zero."""
         self.promote(summand)
         if summand.ndim or summand != 0:

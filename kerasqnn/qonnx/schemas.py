@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from onnx import NodeProto, defs
 
@@ -42,13 +43,14 @@ def check_node(node: NodeProto, versions: Mapping[str, int]) -> None:
                          f"inputs. Received: {list(node.input)}")  # fmt: skip
     given = {a.name: a for a in node.attribute}
     for name, known in schema.attributes.items():
+        kind: Any = known.type
         if name not in given:
             if known.required:
                 raise ValueError(f"{describe(node)} must have the attribute {name!r}.")
-        elif given[name].type != known.type.value:
+        elif given[name].type != kind.value:
             raise ValueError(
                 f"{describe(node)}: the attribute {name!r} must be of the type "
-                f"{known.type.name}. Received: type {given[name].type}"
+                f"{kind.name}. Received: type {given[name].type}"
             )
 
 

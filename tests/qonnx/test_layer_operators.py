@@ -235,6 +235,8 @@ BAD = {
     "window": (
         "Im2Col", (1, 4, 4, 1), {}, WINDOWS | {"kernel_size": [9, 9]}, "within an",
     ),
+    "no list": ("Im2Col", (1, 4, 4, 1), {}, WINDOWS | {"stride": 1}, "a list of int"),
+    "fill": ("Im2Col", (1, 4, 4, 1), {}, WINDOWS | {"pad_value": 0.5}, "an integer"),
     "huge image": ("Im2Col", (1, 2**31 - 2, 4, 1), {}, WINDOWS, "within an image"),
     "height": ("Im2Col", (1, "H", 4, 1), {}, WINDOWS, "height, width and channels"),
     "stride": ("Im2Col", (1, 4, 4, 1), {}, WINDOWS | {"stride": [0, 1]}, "2 integers"),
