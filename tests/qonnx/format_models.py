@@ -146,11 +146,11 @@ def quantized_cnn(seed: int, opset: int = 13, **options: Any) -> ModelProto:
     h = b.node("Conv", [h, b.weight((4, 2, 3, 3), 0), b.bias(4, 0.25)],
                pads=[1] * 4, group=1, **window)  # fmt: skip
     h = b.quant(b.node("Relu", [h]))
-    h = b.node("MaxPool", [h], kernel_shape=[2, 2], strides=[2, 2])
+    h = b.node("MaxPool", [h], kernel_shape=[2, 2], strides=[2, 2], pads=[1] * 4)
     h = b.quant(b.node("Conv", [h, b.weight((4, 1, 3, 3), 0)], pads=[1] * 4, group=4,
                        **window))  # fmt: skip
     h = b.node("Flatten", [b.quant(b.node("AveragePool", [h], kernel_shape=[2, 2]))])
-    return b.model(b.quant(b.node("MatMul", [h, b.weight((16, 3), 1)])),
+    return b.model(b.quant(b.node("MatMul", [h, b.weight((36, 3), 1)])),
                    ["n", 2, 6, 6], ["n", 3], opset)  # fmt: skip
 
 

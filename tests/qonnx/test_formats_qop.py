@@ -81,6 +81,48 @@ def test_asymmetric_codes(tmp_path):
     check(model, inputs(model), tmp_path / "qop.onnx")
 
 
+@pytest.mark.parametrize(
+    "bits, signed, zeropt",
+    [(8, 0, 0), (8, 0, 255), (8, 0, 100), (8, 1, -128), (8, 1, 20), (4, 0, [3, 5, 7])],
+)
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_asymmetric_weights(tmp_path, bits, signed, zeropt, has_bias):
+    """Unsigned weights, and weights with a zero point, one a channel too."""
+    b = Builder(0)
+    values = np.float32(b.rng.normal(0, 60, (6, 3)))
+    w = b.quant(b.constant("w", values), 1.0, bits, signed, 0, zeropt=zeropt)
+    h = b.node("MatMul", [b.quant("x", 0.5, 5, 1, 0), w])
+    if has_bias:
+        h = b.node("Add", [b.constant("b", np.float32([3, -40, 0.5])), h])
+    model = b.model(b.quant(h, 4.0, 8, 1, 0), ["n", 6], ["n", 3])
+    check(model, inputs(model), tmp_path / "qop.onnx")
+
+
+def test_constants_that_are_no_weights(tmp_path):
+    """Transposed, with a scale a channel; wide; read by a product and a sum."""
+    b = Builder(0)
+    x = b.quant("x", 0.5, 5, 1, 0)
+    w = b.weight((6, 6), 1)
+    scale = np.exp2(np.arange(-3, 3, dtype="f4"))[:, None]
+    other = b.quant(b.constant("v", scale * np.ones((6, 6), "f4")), scale, 4, 1, 0)
+    wide = b.bias(6)
+    h = b.quant(b.node("MatMul", [x, w]), 0.5, 8, 1, 0)
+    total = b.node("Sum", [h, wide, b.node("Transpose", [other]), w])
+    model = b.model(b.quant(total, 0.25, 8, 1, 0), [6, 6], [6, 6])
+    check(model, inputs(model, 6), tmp_path / "qop.onnx")
+
+
+def test_second_bias_is_refused():
+    """Two could cancel, and float32 round in between."""
+    b = Builder(0)
+    h = b.node("MatMul", [b.quant("x", 0.5, 5, 1, 0), b.weight((6, 4), 1)])
+    for i, number in enumerate((2.0**30, -(2.0**30))):
+        h = b.node("Add", [h, b.constant(f"b{i}", np.float32(number))])
+    model = b.model(b.quant(h), ["n", 6], ["n", 4])
+    with pytest.raises(UnsupportedModelError, match="one bias"):
+        convert_qonnx(model, "qop")
+
+
 def test_bias_is_int32():
     """The bias is stored at x_scale * w_scale."""
     converted = convert_qonnx(QUANTIZED_FAMILIES["mlp"](0), "qop")

@@ -26,7 +26,8 @@ class Unit:
     Attributes:
         node: Conv, MatMul or Gemm.
         weight: Quantizer of the weight.
-        codes: Codes of the weight, int64, channels last for a matrix, else first.
+        codes: Codes of the weight less their zero point, int64; channels last for a
+            matrix, else first.
         bias: One number a channel, float64, or None.
         has_relu: Whether negative sums become zero.
         nodes: The nodes that the unit replaces, without the quantizer.
@@ -103,7 +104,15 @@ def _start(
                 node, "qop", None, "`transA` must be 0, `alpha` and `beta` 1. "
                 f"Received: {given}", "Write it as MatMul and Add.",
             )  # fmt: skip
-    codes = weight.codes(values)
+    codes = weight.codes(values) - weight.along_axis(values.ndim)[1]
+    low, high = codes.min(initial=0), codes.max(initial=0)
+    if weight.width.bits > 8 or high - low > 255:
+        raise refusal(
+            node, "qop", "arbitrary precision",
+            "its weight must have at most 8 bits. "
+            f"Received: bitwidth={weight.width.bits}, codes less zero point from "
+            f"{low} to {high}", "Use fewer bits.",
+        )  # fmt: skip
     unit = Unit(node, weight, codes.T if transposed else codes, nodes=[node])
     wanted = unit.channel_axis if not transposed else 0
     rank_fits = values.ndim == 2 or node.op_type == "Conv"
@@ -120,6 +129,11 @@ def _start(
 
 
 def _add_bias(unit: Unit, node: NodeProto, name: str, source: Standard) -> None:
+    if unit.bias is not None:
+        raise refusal(
+            node, "qop", "high-precision output",
+            "a product has one bias. Received: a second one", "Add them up before.",
+        )  # fmt: skip
     values = source.constants.get(name)
     channels = unit.channels
     is_own = node is unit.node
@@ -135,8 +149,7 @@ def _add_bias(unit: Unit, node: NodeProto, name: str, source: Standard) -> None:
             "what is added to a product must be constant, one number a channel. "
             f"Received: {name!r}", _WAY_OUT,
         )  # fmt: skip
-    bias = np.broadcast_to(values.reshape(-1), channels).astype(np.float64)
-    unit.bias = bias if unit.bias is None else unit.bias + bias
+    unit.bias = np.broadcast_to(values.reshape(-1), channels).astype(np.float64)
 
 
 def _follow(

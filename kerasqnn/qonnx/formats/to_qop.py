@@ -80,7 +80,7 @@ class _Writer:
                 self._unit(self._units[output], self._quantizers[output])
             elif output in self._quantizers:
                 self._quantize(self._quantizers[output])
-            elif node.op_type in _MOVES and node.input[0] in self._codes:
+            elif node.op_type in _MOVES and self._has_one_scale(node.input[0]):
                 self._move(node)
             else:
                 for name in node.input:
@@ -89,6 +89,9 @@ class _Writer:
         for value in self._source.model.graph.output:
             self._dequantize(value.name)
         return self._writer.finish({})
+
+    def _has_one_scale(self, name: str) -> bool:
+        return name in self._codes and self._codes[name].quantizer.axis is None
 
     def _quantize(self, q: Quantization) -> None:
         output = q.node.output[0]
@@ -169,6 +172,7 @@ class _Writer:
                 f"its input must be quantized. Received: {unit.node.input[0]!r}, which "
                 "is not", "Quantize the input, or convert with to=\"qcdq\".",
             )  # fmt: skip
+        _check_one_scale(x.quantizer)
         _check_one_scale(y)
         bias = bias_codes(unit, x.quantizer, self._exact)
         grid = grid_of_sums(unit, bias, x.quantizer, y) if self._exact else None
@@ -186,10 +190,11 @@ class _Writer:
             self._check_matrix(node)
             weight = weight.T[:, :, None, None]
         channels = len(unit.weight.scale) if unit.weight.axis is not None else None
-        zero = np.full(channels or (), _SHIFT, np.uint8)
+        shift = _weight_shift(unit.codes)
+        zero = np.full(channels or (), shift, np.uint8)
         parameters = [
             write.parameter(
-                unit.weight.node.input[0], (weight + _SHIFT).astype(np.uint8)
+                unit.weight.node.input[0], (weight + shift).astype(np.uint8)
             ),
             write.parameter(unit.weight.node.input[1], unit.weight.scale),
             write.parameter(f"{name}_zero_point", zero),
@@ -248,7 +253,7 @@ def _check_one_scale(q: Quantization) -> None:
     if q.axis is not None:
         raise refusal(
             q.node, "qop", "arbitrary precision",
-            "what is computed must have one scale. "
+            "inputs and outputs of products must have one scale. "
             f"Received: {q.scale.size} scales along axis {q.axis}",
             'Use one scale, or convert with to="qcdq".',
         )  # fmt: skip
@@ -256,6 +261,14 @@ def _check_one_scale(q: Quantization) -> None:
 
 def _shift(q: Quantization) -> int:
     return _SHIFT if q.low < 0 and q.width.bits <= 8 else 0
+
+
+def _weight_shift(codes: np.ndarray) -> int:
+    """Return what is added to the codes of a weight, which span at most 255."""
+    low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
+    if low >= 0:
+        return 0
+    return _SHIFT if -_SHIFT <= low and high < _SHIFT else -low
 
 
 def _named(node: NodeProto, step: str) -> str:
