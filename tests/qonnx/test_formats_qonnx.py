@@ -11,7 +11,7 @@ from kerasqnn.errors import UnsupportedModelError
 from kerasqnn.qonnx import run_reference
 from kerasqnn.qonnx.operators import attributes_of
 
-from .format_models import FAMILIES, QUANTIZED_FAMILIES, inputs
+from .format_models import FAMILIES, QUANTIZED_FAMILIES, Builder, inputs
 from .models import model_of
 
 
@@ -40,6 +40,22 @@ def test_round_trip(family, opset, most, exact):
         assert contents(back) == contents(model)
         x = inputs(model, 8)[2:]
         np.testing.assert_array_equal(run_reference(back, x), run_reference(model, x))
+
+
+@pytest.mark.parametrize(
+    "bits, signed, zeropt", [(8, 0, 255), (4, 0, 3), (8, 1, -128), (3, 0, [3, 5, 7])]
+)
+def test_weights_with_zero_points(bits, signed, zeropt):
+    """Constants may have any zero point, one a channel too: there and back."""
+    b = Builder(0)
+    w = b.constant("w", np.float32(b.rng.normal(0, 2**bits / 4, (6, 3))))
+    w = b.quant(w, [[0.3, 0.1, 0.2]], bits, signed, 0, zeropt=zeropt)
+    model = b.model(b.node("MatMul", ["x", w]), ["n", 6], ["n", 3])
+    x = inputs(model)[2:]
+    there = convert_qonnx(model, "qcdq")
+    for converted in (there, convert_qonnx(there, "qonnx")):
+        np.testing.assert_array_equal(QONNXSession(converted).run(x),
+                                      QONNXSession(model).run(x))  # fmt: skip
 
 
 def test_unsigned_narrow_survives():
