@@ -55,6 +55,11 @@ def expand(
     Raises:
         ValueError: If QONNX does not define the node, or gives it no meaning.
     """
+    if not node.input or not node.input[0] or len(node.output) != 1:
+        raise ValueError(
+            f"{describe(node)} must have a first input and one output. "
+            f"Received: inputs {list(node.input)}, outputs {list(node.output)}"
+        )
     writer = NodeWriter(node, constants, versions, shape_of)
     if node.domain == CHANNELS_LAST_DOMAIN:
         channels_last(writer)

@@ -11,7 +11,7 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from kerasqnn import QONNXSession
 from kerasqnn.qonnx import loading, run_reference
 from kerasqnn.qonnx.loading import load_model
-from kerasqnn.qonnx.operators import CHANNELS_LAST_DOMAIN
+from kerasqnn.qonnx.operators import CHANNELS_LAST_DOMAIN, DOMAIN
 from kerasqnn.qonnx.validation import MOST_NODES
 
 from .models import model_of, operator_model
@@ -393,6 +393,16 @@ BAD = {
             domains={LAST: 1},
         ),
         "must have 2 to 3 inputs",
+    ),
+    "no input": (
+        lambda: model_of([node("Im2Col", [], ["y"], domain=DOMAIN)], {}, (1, 3)),
+        "must have a first input and one output",
+    ),
+    "two outputs": (
+        lambda: model_of(
+            [node("DebugMarker", ["x"], ["y", "z"], domain=DOMAIN)], {}, (1, 3)
+        ),
+        "must have a first input and one output",
     ),
     "stride": (
         lambda: image("MaxPool", kernel_shape=[2, 2], strides=[0, 1]),

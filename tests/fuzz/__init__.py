@@ -1,0 +1,1 @@
+"""Programs that search for input which kerasqnn does not handle."""
