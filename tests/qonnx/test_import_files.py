@@ -68,7 +68,7 @@ def test_equals_qonnx(make):
     np.testing.assert_array_equal(model.predict(x, verbose=0), by_qonnx(proto, x))
 
 
-def test_images_are_channels_last(cnn):
+def test_images_are_channels_last(cnn, tmp_path):
     """Kernels and the rows behind Flatten are rearranged; names come from nodes."""
     proto, model = cnn
     assert model.name == "cnn"
@@ -77,8 +77,12 @@ def test_images_are_channels_last(cnn):
     assert names[:4] == [
         "x", "features_Quant_0", "features_Conv_2_padding", "features_Conv_2",
     ]  # fmt: skip
-    x = samples(model)
-    np.testing.assert_array_equal(model.predict(x, verbose=0), by_qonnx(proto, x))
+    x, path = samples(model), tmp_path / "cnn.keras"
+    want = by_qonnx(proto, x)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), want)
+    model.save(path)
+    loaded = keras.models.load_model(path)
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), want)
 
 
 def test_layout_as_in_file():
@@ -236,7 +240,7 @@ def test_refuses_quantizers(options, text):
         (lambda w, x: w.node("Gemm", x, w.random(3, 3), alpha=0.5), "alpha"),
         (lambda w, x: w.node("Transpose", x, perm=[1, 0]), "moves the batch"),
         (lambda w, x: w.node("Flatten", x, axis=0), "flattens the batch"),
-        (lambda w, x: w.node("Clip", x, w.constant(-1.0), w.constant(1.0)), "clips"),
+        (lambda w, x: w.node("Clip", x, w.constant(-2.0), w.constant(1.0)), "clips"),
         (lambda w, x: w.node("Div", x, w.constant(3.0)), "no power of two"),
         (
             lambda w, x: w.node(
@@ -321,6 +325,7 @@ def _functions(w, x):
     x = w.node("LeakyRelu", x, alpha=0.25)
     y = w.node("Clip", x, w.constant(0.0), w.constant(0.75))
     y = w.node("Dropout", w.node("Identity", y))
+    x = w.node("Clip", x, w.constant(-1.0), w.constant(1.0))
     return w.quant(w.node("Min", x, y), 0.5, 3, rounding_mode="HALF_UP")
 
 

@@ -40,8 +40,8 @@ def _fresh_names():
 
 def test_random_models():
     """Every model that is exported is imported, and exported as before."""
-    outcomes = [check_round_trip(seed) for seed in range(10)]
-    assert outcomes.count("the same") >= 7, outcomes
+    outcomes = [check_round_trip(seed) for seed in range(8)]
+    assert outcomes.count("the same") >= 6, outcomes
 
 
 @pytest.mark.slow

@@ -37,13 +37,25 @@ def _conv(node: NodeProto, translation: Translation) -> None:
         last, bias = bias_behind(node, translation, axis, x.rank)
     filters = kernel.value.shape[-1]
     bias = None if bias is None else vector_of(bias, filters, last)
-    layer, kernel = _layer(node, kernel, window, tensor.shape[-1])(
-        strides=_one_or_all(window.strides),
-        dilation_rate=_one_or_all(window.dilation),
-        padding=padding,
-        use_bias=bias is not None,
-        bias_quantizer=None if bias is None else weight_quantizer(bias),
-        name=translation.name(last),
+    groups = attributes_of(node).get("group", 1)
+    if kernel.value.shape[-2] * groups != tensor.shape[-1]:
+        raise refused(
+            node,
+            f"{groups} groups of {kernel.value.shape[-2]} channels are not the "
+            f"{tensor.shape[-1]} of its input",
+            "Correct `group`",
+        )
+    options = {
+        "strides": _one_or_all(window.strides),
+        "dilation_rate": _one_or_all(window.dilation),
+        "padding": padding,
+        "use_bias": bias is not None,
+        "bias_quantizer": None if bias is None else weight_quantizer(bias),
+        "name": translation.name(last),
+    }
+    layer, kernel = _depthwise_layer(kernel, window, groups, options) or (
+        _plain_layer(kernel, window, groups, options),
+        kernel,
     )
     y = x.moved(translation.call(node, layer, tensor))
     finish_weighted(node, last, translation, layer, kernel, bias)
@@ -62,58 +74,36 @@ def _one_or_all(numbers: tuple[int, ...]) -> Any:
     return numbers[0] if len(set(numbers)) == 1 else numbers
 
 
-def _layer(node: NodeProto, kernel: Weight, window: Window, channels: int) -> Any:
-    """Return what makes the layer of a convolution, and its kernel in Keras's axes."""
-    groups = attributes_of(node).get("group", 1)
-    inputs, filters = kernel.value.shape[-2:]
-    if inputs * groups != channels:
-        raise refused(
-            node,
-            f"{groups} groups of {inputs} channels are not the {channels} of its input",
-            "Correct `group`",
-        )
-
-    def make(**options: Any) -> tuple[Any, Weight]:
-        if groups > 1 and inputs == 1 and window.rank < 3:
-            multiplied = _depthwise(kernel, channels)
-            quantizer = _quantizer_of_depthwise(multiplied)
-            # Keras's depthwise convolutions have the same stride along both axes.
-            if quantizer is not _NONE and len(set(window.strides)) == 1:
-                name = f"QuantDepthwiseConv{window.rank}D"
-                layer_class = getattr(quant_layers, name)
-                layer = layer_class(
-                    _one_or_all(window.size),
-                    depth_multiplier=filters // channels,
-                    depthwise_quantizer=quantizer,
-                    **options,
-                )
-                return layer, multiplied
-        layer_class = getattr(quant_layers, f"QuantConv{window.rank}D")
-        layer = layer_class(
-            filters,
-            _one_or_all(window.size),
-            groups=groups,
-            kernel_quantizer=weight_quantizer(kernel),
-            **options,
-        )
-        return layer, kernel
-
-    return make
+def _plain_layer(
+    kernel: Weight, window: Window, groups: int, options: dict[str, Any]
+) -> Any:
+    return getattr(quant_layers, f"QuantConv{window.rank}D")(
+        kernel.value.shape[-1],
+        _one_or_all(window.size),
+        groups=groups,
+        kernel_quantizer=weight_quantizer(kernel),
+        **options,
+    )
 
 
-_NONE = object()
-
-
-def _depthwise(kernel: Weight, channels: int) -> Weight:
-    """Return the kernel with channels and multiplier as its last axes."""
-    *size, _, filters = kernel.value.shape
-    shape = (*size, channels, filters // channels)
-    return kernel.arranged(lambda a: a.reshape(shape))
-
-
-def _quantizer_of_depthwise(kernel: Weight) -> Any:
-    """Return the quantizer, or `_NONE` where each channel has its own."""
+def _depthwise_layer(
+    kernel: Weight, window: Window, groups: int, options: dict[str, Any]
+) -> tuple[Any, Weight] | None:
+    """Return a layer with a group a channel, and its kernel; None if Keras has none."""
+    *size, inputs, filters = kernel.value.shape
+    # Keras's depthwise convolutions have the same stride along both axes.
+    one_stride = len(set(window.strides)) == 1
+    if groups == 1 or inputs != 1 or window.rank == 3 or not one_stride:
+        return None
+    multiplied = kernel.arranged(lambda a: a.reshape(*size, groups, filters // groups))
     try:
-        return weight_quantizer(kernel)
-    except UnsupportedModelError:
-        return _NONE
+        quantizer = weight_quantizer(multiplied)
+    except UnsupportedModelError:  # each channel has a scale of its own
+        return None
+    layer = getattr(quant_layers, f"QuantDepthwiseConv{window.rank}D")(
+        _one_or_all(window.size),
+        depth_multiplier=filters // groups,
+        depthwise_quantizer=quantizer,
+        **options,
+    )
+    return layer, multiplied

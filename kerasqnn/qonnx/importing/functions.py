@@ -37,16 +37,19 @@ def _elu(node: NodeProto, translation: Translation) -> None:
 
 @imports("Clip")
 def _clip(node: NodeProto, translation: Translation) -> None:
-    """A ReLU with an upper bound."""
+    """A ReLU with an upper bound, or the bounds of Keras's hard tanh."""
     bounds: list[float | None] = [
         float(translation.weight(i).value) if i else None for i in node.input[1:]
     ]
     low, high = [*bounds, None, None][:2]
-    if low != 0.0 or high is None or high <= 0.0:
+    if (low, high) == (-1.0, 1.0):
+        _apply(node, translation, lambda n: layers.Activation("hard_tanh", name=n), 0)
+    elif low == 0.0 and high is not None and high > 0.0:
+        _apply(node, translation, lambda n: layers.ReLU(high, name=n), 0)
+    else:
         raise refused(
-            node, f"it clips to {low} .. {high}", "Only bounds from 0 on are a ReLU"
+            node, f"it clips to {low} .. {high}", "Allowed: from 0 on, or from -1 to 1"
         )
-    _apply(node, translation, lambda name: layers.ReLU(high, name=name), 0)
 
 
 @imports("Softmax")
