@@ -72,12 +72,13 @@ class _Input:
 class QONNXSession:
     """A QONNX model in ONNX Runtime, with the numbers of qonnx's executor.
 
-    The QONNX operators `Quant`, `IntQuant`, `BipolarQuant`, `Trunc` (versions 1 and 2)
-    and `FloatQuant` are replaced by few standard operators in which their constant
-    parameters are folded; channels-last operators by standard ones between
-    transpositions. All domains under which tools wrote them, old opsets, missing
-    imports, int64 parameters and parameters listed as inputs are read. Numbers equal
-    those of qonnx's executor (minus zero equals zero).
+    All operators of qonnx's registries but `GenericPartition` (`Quant`, `Trunc` versions
+    1 and 2, `FloatQuant`, `MultiThreshold`, ...) are replaced by few standard operators
+    in which their constant parameters are folded, also in the subgraphs of `If`, `Loop`
+    and `Scan`; channels-last operators by standard ones between transpositions. All
+    domains under which tools wrote them, old opsets, missing imports, int64 parameters
+    and parameters listed as inputs are read, external data within the folder of the
+    file too. Numbers equal those of qonnx's executor (minus zero equals zero).
 
     Args:
         model: Path of an `.onnx` file, or the model itself.
@@ -89,7 +90,8 @@ class QONNXSession:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no ONNX model, or holds an operator or a parameter
-            that has no meaning.
+            that has no meaning, or is broken, hostile or too large (100,000 nodes,
+            2^30 elements of a tensor).
 
     Example:
 
