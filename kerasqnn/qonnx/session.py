@@ -72,8 +72,8 @@ class _Input:
 class QONNXSession:
     """A QONNX model in ONNX Runtime, with the numbers of qonnx's executor.
 
-    All operators of qonnx's registries but `GenericPartition` (`Quant`, `Trunc` versions
-    1 and 2, `FloatQuant`, `MultiThreshold`, ...) are replaced by few standard operators
+    All operators of qonnx's registries but `GenericPartition` (`Quant`, `Trunc` of both
+    versions, `FloatQuant`, `MultiThreshold`, ...) are replaced by few standard operators
     in which their constant parameters are folded, also in the subgraphs of `If`, `Loop`
     and `Scan`; channels-last operators by standard ones between transpositions. All
     domains under which tools wrote them, old opsets, missing imports, int64 parameters
