@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-from onnx import ModelProto, TensorAnnotation, helper
+from onnx import ModelProto, NodeProto, TensorAnnotation, defs, helper
 
 from ..models import Graph
 from ..qonnx import infer_datatypes
+from ..qonnx.functions import OPSET
 from ..qonnx.operators import GENERAL_DOMAINS
 
 #: Metadata properties of exported files.
@@ -49,13 +50,20 @@ def _quantizers(graph: Graph) -> dict[str, str]:
     return found
 
 
+def _is_number(node: NodeProto) -> bool:
+    """Whether a node computes numbers; qonnx's executor subtracts what has a type."""
+    if node.domain:
+        return True
+    return defs.get_schema(node.op_type, OPSET).outputs[0].types != {"tensor(bool)"}
+
+
 def _annotate(model: ModelProto) -> None:
     """Add the types of what nodes compute, and of the weights that are quantized."""
     graph, names = model.graph, infer_datatypes(model)
     quantized = {
         node.input[0] for node in graph.node if node.domain in GENERAL_DOMAINS
     } & {i.name for i in graph.initializer}
-    computed = [name for node in graph.node for name in node.output]
+    computed = [n for node in graph.node if _is_number(node) for n in node.output]
     del graph.quantization_annotation[:]
     for tensor in (*sorted(quantized), *computed):
         if tensor in names:

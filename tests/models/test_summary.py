@@ -54,6 +54,8 @@ def test_equal_to_qonnx():
             proto = build_qonnx(model)
         except UnsupportedModelError:
             continue
+        # From types that are annotated qonnx counts fewer than from those it infers.
+        del proto.graph.quantization_annotation[:]
         totals = kerasqnn.summary(model).totals
         all_macs = qonnx_cost(proto, discount_sparsity=False)["total_macs"]
         assert totals["MACs"] == all_macs
