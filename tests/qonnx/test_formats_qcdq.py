@@ -76,6 +76,25 @@ def test_constants_are_codes():
     assert [i.domain for i in converted.opset_import] == [""]
 
 
+@pytest.mark.parametrize("signed", [0, 1])
+def test_int4(tmp_path, signed):
+    """Codes of exactly 4 bits as int4 and uint4, without Clip, there and back."""
+    builder = Builder(0)
+    x = builder.quant("x", 0.3, 4, signed, 0)
+    w = builder.constant("w", np.float32(builder.rng.normal(0, 1, (6, 64)).round(0)))
+    w = builder.quant(w, np.ones((1, 64)), 4, 1, 0)
+    y = builder.quant(builder.node("MatMul", [x, w]), 0.3, 4, signed, 1)
+    model = builder.model(y, ["n", 6], ["n", 64], 21)
+    x, path = inputs(model, 512)[2:], tmp_path / "int4.onnx"
+    converted = convert_qonnx(model, "qcdq", path=path, int4=True)
+    assert [n.op_type for n in converted.graph.node].count("Clip") == 1
+    np.testing.assert_array_equal(run_stock(path, x), QONNXSession(model).run(x))
+    back = convert_qonnx(path, "qonnx")
+    np.testing.assert_array_equal(QONNXSession(back).run(x), QONNXSession(model).run(x))
+    with pytest.raises(ValueError, match="`int4` needs.*opset 13"):
+        convert_qonnx(FAMILIES["mlp"](0), "qcdq", int4=True)
+
+
 def test_shared_weight():
     """One weight read with two scales: two sets of codes, and the float where read."""
     builder = Builder(0)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from onnx import TensorProto, helper
+
+INT4 = helper.tensor_dtype_to_np_dtype(TensorProto.INT4)
+UINT4 = helper.tensor_dtype_to_np_dtype(TensorProto.UINT4)
+_LIMITS = {INT4: (-8, 7), UINT4: (0, 15)}  # numpy's iinfo does not know them
 
 
 class Width(NamedTuple):
@@ -55,7 +60,15 @@ def storage_type(low: int, high: int, wide: tuple[Any, ...]) -> np.dtype | None:
     """
     for candidate in (np.int8 if low < 0 else np.uint8, *wide):
         dtype: Any = np.dtype(candidate)
-        limits = np.iinfo(dtype)
-        if limits.min <= low and high <= limits.max:
+        smallest, largest = limits_of(dtype)
+        if smallest <= low and high <= largest:
             return dtype
     return None
+
+
+def limits_of(dtype: Any) -> tuple[int, int]:
+    """Return smallest and largest code of a type, 4 bits included."""
+    if dtype in _LIMITS:
+        return _LIMITS[dtype]
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from onnx import ModelProto
@@ -11,7 +12,7 @@ from ...errors import unknown_name
 from ..files import as_model
 from .from_qcdq import from_qcdq
 from .standard import Standard
-from .to_qcdq import to_qcdq
+from .to_qcdq import OPSET_MORE_TYPES, to_qcdq
 from .to_qop import to_qop
 from .writing import write_atomically
 
@@ -23,6 +24,7 @@ def convert_qonnx(
     path: str | os.PathLike[str] | None = None,
     opset: int | None = None,
     exact: bool = True,
+    int4: bool = False,
 ) -> ModelProto:
     """Write a quantized ONNX model in another format, with the same numbers.
 
@@ -58,6 +60,8 @@ def convert_qonnx(
             which stops rewrites that round otherwise), and refuse what is not proven
             to be the same. With False, write the bare operators, and accept zero
             points for which near ties may come out one step apart.
+        int4: For `"qcdq"` with opset 21 or later: store codes of exactly 4 bits as int4
+            and uint4, without Clip.
 
     Returns:
         The converted model.
@@ -94,10 +98,20 @@ def convert_qonnx(
     source = Standard(as_model(model), opset)
     if to != "qonnx" and any(n.op_type == "DequantizeLinear" for n in source.nodes):
         source = Standard(from_qcdq(source, exact), None)
-    converted = _WRITERS[to](source, exact)
+    if int4 and (to != "qcdq" or source.opset < OPSET_MORE_TYPES):
+        raise ValueError(
+            f"`int4` needs to='qcdq' and an opset of at least {OPSET_MORE_TYPES}. "
+            f"Received: int4={int4!r}, to={to!r}, opset {source.opset}"
+        )
+    options = {"int4": True} if int4 else {}
+    converted = _WRITERS[to](source, exact, **options)
     if path is not None:
         write_atomically(converted, Path(path))
     return converted
 
 
-_WRITERS = {"qonnx": from_qcdq, "qcdq": to_qcdq, "qop": to_qop}
+_WRITERS: Mapping[str, Callable[..., ModelProto]] = {
+    "qonnx": from_qcdq,
+    "qcdq": to_qcdq,
+    "qop": to_qop,
+}

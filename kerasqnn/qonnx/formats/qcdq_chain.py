@@ -10,6 +10,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from ..operators import attributes_of, describe
+from .codes import limits_of
 from .standard import Standard
 from .table import refusal
 
@@ -143,7 +144,7 @@ def _range(
     nodes: list[NodeProto], dtype: Any, constants: Mapping[str, np.ndarray]
 ) -> tuple[int, int, NodeProto | None]:
     """Return the smallest and largest code that reach the DequantizeLinear."""
-    low, high = _limits(dtype)
+    low, high = limits_of(dtype)
     clip = None
     for node in nodes[:-1]:
         if node.op_type == "Clip":
@@ -157,19 +158,12 @@ def _range(
             low, high = max(low, int(given[0])), min(high, int(given[1]))  # type: ignore[arg-type]
         elif node.op_type == "Cast":
             to = _TYPES.get(attributes_of(node)["to"])
-            if to is None or not (_limits(to)[0] <= low and high <= _limits(to)[1]):
+            if to is None or not (limits_of(to)[0] <= low and high <= limits_of(to)[1]):
                 raise _no_chain(
                     node, "a Cast of codes must keep them. Received: codes from "
                     f"{low} to {high}, as {to}"
                 )  # fmt: skip
     return low, high, clip
-
-
-def _limits(dtype: Any) -> tuple[int, int]:
-    if dtype.itemsize == 1 and "int4" in dtype.name:
-        return (0, 15) if dtype.name.startswith("u") else (-8, 7)
-    limits = np.iinfo(dtype)
-    return int(limits.min), int(limits.max)
 
 
 def _no_chain(node: NodeProto, reason: str) -> Exception:

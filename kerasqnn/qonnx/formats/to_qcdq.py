@@ -16,24 +16,26 @@ from onnx import ModelProto, NodeProto, TensorProto
 from ...models.grids import Grid
 from ..expansion import expand, is_expanded
 from ..operators import CHANNELS_LAST_DOMAIN, GENERAL_DOMAINS, describe
-from .codes import storage_type
+from .codes import INT4, UINT4, limits_of, storage_type
 from .graph_writer import GraphWriter
 from .quantization import Quantization, read_quant
 from .standard import Standard
 from .table import refusal
 
-#: From this version of ONNX on, QuantizeLinear has types of 16 bits.
-OPSET_16_BITS = 21
+#: From this version of ONNX on, QuantizeLinear has types of 4 and 16 bits.
+OPSET_MORE_TYPES = 21
+_INT4 = {limits_of(dtype): dtype for dtype in (INT4, UINT4)}
 #: An input that can hold more numbers than these is not tried one by one.
 _MOST_NUMBERS = 2**20
 
 
-def to_qcdq(source: Standard, exact: bool) -> ModelProto:
+def to_qcdq(source: Standard, exact: bool, int4: bool = False) -> ModelProto:
     """Write each Quant node as QuantizeLinear, Clip and DequantizeLinear.
 
     Args:
         source: The model.
         exact: As in `convert_qonnx`.
+        int4: As in `convert_qonnx`.
 
     Returns:
         A model of standard operators.
@@ -48,7 +50,7 @@ def to_qcdq(source: Standard, exact: bool) -> ModelProto:
         if node.domain == CHANNELS_LAST_DOMAIN and is_expanded(node):
             writer.splice(expand(node, source.constants, source.versions))
         elif node.domain in GENERAL_DOMAINS:
-            _write(writer, read(node, source, "qcdq"), source, exact)
+            _write(writer, read(node, source, "qcdq"), source, exact, int4)
         else:
             writer.keep(node)
     return writer.finish({})
@@ -86,14 +88,19 @@ def read(node: NodeProto, source: Standard, to: str) -> Quantization:
     )  # fmt: skip
 
 
-def _write(writer: GraphWriter, q: Quantization, source: Standard, exact: bool) -> None:
+def _write(
+    writer: GraphWriter, q: Quantization, source: Standard, exact: bool, int4: bool
+) -> None:
     """Append the nodes of one quantizer; each step is named after its output."""
     output = q.node.output[0]
     constant = source.constants.get(output)
+    dtype = _INT4.get((q.low, q.high)) if int4 else None
     if constant is not None:
-        dtype, value = _write_codes(writer, q, constant)
+        dtype = dtype or _constant_type(q)
+        value = _write_codes(writer, q, dtype, constant)
     else:
-        dtype, value = _write_quantize(writer, q, source, exact)
+        dtype = dtype or _activation_type(q, source.opset)
+        value = _write_quantize(writer, q, dtype, source, exact)
     value = _write_clip(writer, q, dtype, value)
     rank = len(constant.shape) if constant is not None else _rank(q, source)
     wide = dtype == np.int32  # these have no zero point
@@ -105,10 +112,7 @@ def _write(writer: GraphWriter, q: Quantization, source: Standard, exact: bool) 
         writer.node("Max", [last], output, _name(q, "keep"))
 
 
-def _write_codes(
-    writer: GraphWriter, q: Quantization, values: np.ndarray
-) -> tuple[np.dtype, str]:
-    """Store a constant as integer codes."""
+def _constant_type(q: Quantization) -> np.dtype:
     dtype = storage_type(q.low, q.high, (np.int32,))
     if dtype is None or (dtype == np.int32 and np.any(q.zero_point)):
         raise refusal(
@@ -117,6 +121,13 @@ def _write_codes(
             f"bitwidth={q.width.bits}, zeropt={q.zero_point.flat[0]}",
             "Use fewer bits.",
         )  # fmt: skip
+    return dtype
+
+
+def _write_codes(
+    writer: GraphWriter, q: Quantization, dtype: np.dtype, values: np.ndarray
+) -> str:
+    """Store a constant as integer codes."""
     _check_zero_point(q, dtype)
     codes = q.codes(values)
     fits = np.all((codes >= q.low) & (codes <= q.high))
@@ -127,20 +138,23 @@ def _write_codes(
             f"Received: bitwidth={q.width.bits}",
             "Use at most 24 bits.",
         )  # fmt: skip
-    return dtype, writer.parameter(q.node.input[0], codes.astype(dtype))
+    return writer.parameter(q.node.input[0], codes.astype(dtype))
 
 
 def _write_quantize(
-    writer: GraphWriter, q: Quantization, source: Standard, exact: bool
-) -> tuple[np.dtype, str]:
+    writer: GraphWriter,
+    q: Quantization,
+    dtype: np.dtype,
+    source: Standard,
+    exact: bool,
+) -> str:
     name = q.node.input[0]
-    dtype = _activation_type(q, source.opset)
     _check_zero_point(q, dtype)
     check_computed(q, source.grids.get(name) if exact else None, exact, "qcdq")
     output = writer.unique(f"{q.node.output[0]}_quantized")
     writer.node("QuantizeLinear", [name, *_parameters(writer, q, dtype)], output,
                 _name(q, "quantize"), axis=_axis(q, _rank(q, source)))  # fmt: skip
-    return dtype, output
+    return output
 
 
 def check_computed(q: Quantization, grid: Grid | None, exact: bool, to: str) -> None:
@@ -172,13 +186,13 @@ def check_computed(q: Quantization, grid: Grid | None, exact: bool, to: str) -> 
 
 
 def _activation_type(q: Quantization, opset: int) -> np.dtype:
-    wide = (np.int16 if q.low < 0 else np.uint16,) if opset >= OPSET_16_BITS else ()
+    wide = (np.int16 if q.low < 0 else np.uint16,) if opset >= OPSET_MORE_TYPES else ()
     dtype = storage_type(q.low, q.high, wide)
     if dtype is None:
         most = 16 if wide else 8
         hint = "Use fewer bits, or keep the model in QONNX."
         if not wide and q.width.bits <= 16:
-            hint = f"Pass opset={OPSET_16_BITS} for up to 16 bits."
+            hint = f"Pass opset={OPSET_MORE_TYPES} for up to 16 bits."
         raise refusal(
             q.node, "qcdq", "arbitrary precision",
             f"`bitwidth` must be at most {most} with opset {opset}. "
@@ -191,8 +205,7 @@ def _write_clip(
     writer: GraphWriter, q: Quantization, dtype: np.dtype, value: str
 ) -> str:
     """Append an integer Clip, unless the type has no other codes."""
-    limits = np.iinfo(dtype)
-    if (limits.min, limits.max) == (q.low, q.high):
+    if limits_of(dtype) == (q.low, q.high):
         return value
     # ONNX Runtime has no Clip of 16 bits.
     through = np.dtype(np.int32) if dtype.itemsize == 2 else dtype
@@ -224,11 +237,11 @@ def _parameters(
 
 
 def _check_zero_point(q: Quantization, dtype: np.dtype) -> None:
-    limits = np.iinfo(dtype)
-    if np.any((q.zero_point < limits.min) | (q.zero_point > limits.max)):
+    low, high = limits_of(dtype)
+    if np.any((q.zero_point < low) | (q.zero_point > high)):
         raise refusal(
             q.node, "qcdq", "arbitrary precision",
-            f"`zeropt` must lie from {limits.min} to {limits.max}. "
+            f"`zeropt` must lie from {low} to {high}. "
             f"Received: zeropt={q.zero_point.flat[0]}",
             "Shift the range of codes.",
         )  # fmt: skip
