@@ -34,12 +34,14 @@ if _TYPE_CHECKING:
     from .models import strip_noise as strip_noise
     from .models import summary as summary
     from .qonnx import QONNXSession as QONNXSession
+    from .qonnx import check_qonnx as check_qonnx
     from .qonnx import convert_qonnx as convert_qonnx
     from .qonnx.importing import import_qonnx as import_qonnx
     from .walking import walk_noise as walk_noise
 
 # Heavy rooms open at first use.
 _LAZY = {
+    "check_qonnx": "qonnx",
     "convert_qonnx": "qonnx",
     "export_qonnx": "export",
     "import_qonnx": "qonnx.importing",
