@@ -147,7 +147,7 @@ def bitwidth_inexact(facts: Facts) -> Iterator[Hit]:
     for node, name, value in values(facts, "bitwidth"):
         if value.size == 1 and 0 < value.item() < 1000 and node.op_type in QUANTS:
             signs = flag_of(node, "signed"), flag_of(node, "narrow")
-            exact = integer_bounds(*signs, np.float64(value.item()))
+            exact = integer_bounds(*signs, np.asarray(value.item(), np.float64))
             low, high = (int(b.item()) for b in exact)
             if max(high, -low).bit_length() > 24 and (high % 2 or low % 2):
                 yield Hit(node, name, show(value))
