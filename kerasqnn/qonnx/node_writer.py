@@ -92,6 +92,11 @@ class NodeWriter:
         for name in ("scale", "out_scale"):
             if name in values and not np.all(values[name] > 0):
                 raise _bad(node, name, "positive", values[name])
+        for name in ("exponent_bias", "max_val"):
+            if name in values:
+                if values[name].size != 1:
+                    raise _bad(node, name, "one number", values[name])
+                values[name] = values[name].reshape(())
         for name in (n for n in values if n.endswith("bitwidth")):
             if values[name].size != 1 or not 0 <= values[name].item() <= _MOST_BITS:
                 raise _bad(

@@ -73,7 +73,7 @@ class QONNXSession:
     """A QONNX model in ONNX Runtime, with the numbers of qonnx's executor.
 
     All operators of qonnx's registries but `GenericPartition` (`Quant`, `Trunc` of both
-    versions, `FloatQuant`, `MultiThreshold`, ...) are replaced by few standard operators
+    versions, `FloatQuant`, `MultiThreshold`, ...) are replaced by a few standard ones
     in which their constant parameters are folded, also in the subgraphs of `If`, `Loop`
     and `Scan`; channels-last operators by standard ones between transpositions. All
     domains under which tools wrote them, old opsets, missing imports, int64 parameters
