@@ -34,6 +34,17 @@ def _permute(operation: Operation, builder: Builder) -> None:
     builder.define(operation.output, value)
 
 
+@handles("slice")
+def _slice(operation: Operation, builder: Builder) -> None:
+    name, a = operation.name, operation.attributes
+    constants = [
+        builder.initializer(f"{name}/{part}", np.array([a[part]], np.int64))
+        for part in ("start", "stop", "axis")
+    ]
+    value = builder.node("Slice", [builder.value(operation.input), *constants], name)
+    builder.define(operation.output, value)
+
+
 @handles("reciprocal_pool2d")
 def _reciprocal_pool2d(operation: Operation, builder: Builder) -> None:
     """Append the sum over windows as a convolution: exact for every size."""

@@ -125,6 +125,13 @@ def _reshape(operation: Operation, x: Any) -> Any:
     return ops.reshape(x, (-1, *operation.attributes["target_shape"]))
 
 
+def _slice(operation: Operation, x: Any) -> Any:
+    a = operation.attributes
+    index = [slice(None)] * len(x.shape)
+    index[a["axis"]] = slice(a["start"], a["stop"])
+    return x[tuple(index)]
+
+
 def _around(operation: Operation) -> list[tuple[int, int]]:
     return [(0, 0), *operation.attributes["pads"], (0, 0)]
 
@@ -155,6 +162,7 @@ _KERAS: dict[str, Callable[..., Any]] = {
     "global_average_pool2d": _global_pool2d(ops.mean),
     "reciprocal_pool2d": _reciprocal_pool2d,
     "global_reciprocal_pool2d": _global_reciprocal_pool2d,
+    "slice": _slice,
     "zero_padding": lambda o, x: ops.pad(x, _around(o)),
     "permute": lambda o, x: ops.transpose(x, o.attributes["axes"]),
     "reshape": _reshape,
@@ -297,6 +305,7 @@ _EXACT: dict[str, Callable[..., np.ndarray]] = {
     "global_average_pool2d": _exact_global_pool,
     "reciprocal_pool2d": _exact_reciprocal_pool,
     "global_reciprocal_pool2d": _exact_global_reciprocal_pool,
+    "slice": _slice,
     "zero_padding": lambda o, x: np.pad(x, _around(o)),
     "permute": lambda o, x: x.transpose(o.attributes["axes"]),
     "reshape": lambda o, x: x.reshape(-1, *o.attributes["target_shape"]),

@@ -26,6 +26,18 @@ def _permute(operation: Operation, x: Integers) -> tuple[Integers, None]:
     return Integers(x.codes.transpose(axes), x.exponent, low, high), None
 
 
+@step("slice")
+def _slice(operation: Operation, x: Integers) -> tuple[Integers, None]:
+    a = operation.attributes
+    part = slice(a["start"], a["stop"])
+    index = [slice(None)] * x.codes.ndim
+    index[a["axis"]] = part
+    low, high = x.low, x.high
+    if low.ndim and a["axis"] == x.codes.ndim - 1:
+        low, high = low[part], high[part]
+    return Integers(x.codes[tuple(index)], x.exponent, low, high), None
+
+
 @step("reciprocal_pool2d", "global_reciprocal_pool2d")
 def _reciprocal_pool(operation: Operation, x: Integers) -> tuple[Integers, int]:
     a, layer = operation.attributes, operation.layer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import takewhile
 from typing import Any
 
@@ -259,6 +260,12 @@ class Reading:
             weights=weights,
             **attributes,
         )
+
+    def with_shape(self, shape: tuple[int | None, ...]) -> Reading:
+        """Return the same, but for results of another shape than the layer's."""
+        other = copy(self)
+        other.shapes = [shape]
+        return other
 
     def as_layer(self, inputs: list[Tensor], reason: str) -> list[Tensor]:
         """Append the whole call as one operation, which Keras itself runs.

@@ -36,6 +36,15 @@ def _permute(
     return derive(inputs, grid), None
 
 
+@rule("slice")
+def _slice(operation: Operation, inputs: list[Facts], tensors: list[Tensor]) -> Outcome:
+    grid, a = inputs[0].grid, operation.attributes
+    if grid is not None and grid.low.ndim and a["axis"] == len(tensors[0].shape) - 1:
+        part = slice(a["start"], a["stop"])
+        grid = Grid(grid.step, grid.low[part], grid.high[part])
+    return derive(inputs, grid), None
+
+
 @rule("reciprocal_pool2d", "global_reciprocal_pool2d")
 def _reciprocal_pool(
     operation: Operation, inputs: list[Facts], tensors: list[Tensor]

@@ -78,7 +78,7 @@ def _kind(operation: Operation, graph: Graph) -> str | None:
         return None if quantized else "input"
     if operation.kind == "quantize" and operation.input in graph.inputs:
         return "input"
-    if operation.kind not in _KINDS:
+    if operation.kind not in _KINDS or "unrolled" in operation.attributes:
         return None
     behind = graph.consumers(operation.output)
     final = operation.output in graph.outputs or (

@@ -91,8 +91,6 @@ _AVERAGE = {
 _FLOAT = "in floating point"
 _TRANSCENDENTAL = "exponentials differ between tools; see `TableFunction`"
 
-_LOOP = "no handler unrolls the loop over time steps"
-
 ROWS = (
     Row("`QActivation(quantized_bits)` at the input", WRONG, lambda: [_dense()]),
     Row("`QActivation(quantized_bits)` between layers", WRONG, _behind(ACTIVATION)),
@@ -213,24 +211,18 @@ ROWS = (
         REFUSED,
         lambda: [qk.QSimpleRNN(3, **_RECURRENT)],
         SEQUENCE,
-        refused="holds quantizers",
-        note=_LOOP,
     ),
     Row(
         "`QLSTM`",
         REFUSED,
         lambda: [qk.QLSTM(3, **_GATED)],
         SEQUENCE,
-        refused="holds quantizers",
-        note=_LOOP,
     ),
     Row(
         "`QGRU`",
         REFUSED,
         lambda: [qk.QGRU(3, **_GATED)],
         SEQUENCE,
-        refused="holds quantizers",
-        note=_LOOP,
     ),
     Row(
         "a model within the model",

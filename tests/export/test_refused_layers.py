@@ -14,7 +14,6 @@ BITS = "quantized_bits(4,0,1)"
 RECURRENT = {
     "kernel_quantizer": BITS,
     "recurrent_quantizer": BITS,
-    "activation": BITS,
     "name": "here",
 }
 SEQUENCE, IMAGE = (4, 3), (5, 5, 2)

@@ -133,9 +133,10 @@ def _behind_inputs(case):
 
 # By what the names of its cases match: why a layer is refused.
 REFUSED = {
-    r"Attention|Einsum|LayerNormalization|RNN|LSTM|GRU|Transpose|[gv]3D|Dot":
+    r"Attention|Einsum|LayerNormalization|Transpose|[gv]3D|Dot":
         r"of class \w+, which Keras runs as a whole, in floating point",
     "ReciprocalAverage.*full": "averages fewer values in windows at its border",
+    "(RNN|LSTM|GRU)-plain": "activation in floating point between its time steps",
     r"(?<!Reciprocal)GlobalAverage": r"averages \d+ values",
     r"(?<!ReciprocalGlobal)AveragePooling.*full":
         r"averages \d+ values, and only .* without padding",

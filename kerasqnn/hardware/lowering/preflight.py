@@ -160,6 +160,11 @@ def _unknown(operation: Operation, model: HardwareModel, io_type: str) -> str | 
     )
 
 
+@_checks("slice")
+def _slice(operation: Operation, model: HardwareModel, io_type: str) -> str | None:
+    return "its loop over time steps is not lowered. Use convolutions of sequences."
+
+
 @_checks("zero_padding", "permute", "reciprocal_pool2d", "global_reciprocal_pool2d")
 def _not_lowered(
     operation: Operation, model: HardwareModel, io_type: str

@@ -18,6 +18,7 @@
 | `zero_padding` | `pads`: before and after rows and columns | |
 | `reshape` | `target_shape` | |
 | `permute` | `axes` | |
+| `slice` | `axis`, `start`, `stop` | |
 | `add`, `subtract`, `multiply`, `maximum`, `minimum` | | |
 | `concatenate` | `axis` | |
 | `layer` | `operation`, `call`, `reason`: any other Keras operation, and why | |
@@ -34,6 +35,7 @@ from . import activations as activations
 from . import convolutions as convolutions
 from . import normalization as normalization
 from . import pooling as pooling
+from . import recurrent as recurrent
 from . import structure as structure
 from . import weighted as weighted
 from .registry import reader_of as reader_of
