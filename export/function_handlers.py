@@ -12,15 +12,16 @@ from ..models import Operation
 from ..quantizers import FixedPoint
 from ..quantizers.functions import ClippedLinear, HardSwish, Lookup, StepFunction
 from ..quantizers.quantized_softmax import TableSoftmax
-from .builder import CHANNELS_LAST, Builder
+from .builder import Builder
 from .handlers import handles
+from .layouts import CHANNELS_LAST, Layout
 
 
 class _Chain:
     """Appends one node after another to the value of an operation's input."""
 
     def __init__(
-        self, operation: Operation, builder: Builder, layout: str | None = None
+        self, operation: Operation, builder: Builder, layout: Layout | None = None
     ) -> None:
         self._operation, self._builder = operation, builder
         self.layout = layout or builder.layout(operation.input)
@@ -45,7 +46,7 @@ class _Chain:
 
     def quantize(self, grid: FixedPoint, part: str) -> None:
         operation = replace(self._operation, name=f"{self._operation.name}/{part}")
-        self.value = self._builder.quantize(self.value, grid, operation, ())
+        self.value = self._builder.quantize(self.value, grid, operation)
 
     def finish(self) -> None:
         self._builder.define(self._operation.output, self.value, self.layout)

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..models import Operation
 from ..models.windows import padding_of
-from .builder import CHANNELS_FIRST, Builder
+from .builder import Builder
+from .layouts import CHANNELS_FIRST, CHANNELS_LAST, Layout, joined_features
 
 Handler = Callable[[Operation, Builder], None]
 _HANDLERS: dict[str, Handler] = {}
@@ -29,34 +30,23 @@ def handler_of(kind: str) -> Handler | None:
     return _HANDLERS.get(kind)
 
 
-def _channel_shape(rank: int, axis: int, layout: str) -> tuple[int, ...]:
-    """Shape that lays a vector along one axis, given in Keras order, of a tensor."""
-    if rank == 4 and layout == CHANNELS_FIRST:
-        axis = {0: 0, 1: 2, 2: 3, 3: 1}[axis]
-    return tuple(-1 if i == axis else 1 for i in range(rank))
-
-
-def _rank(operation: Operation, builder: Builder) -> int:
-    return len(builder.tensor(operation.input).shape)
-
-
 @handles("quantize")
 def _quantize(operation: Operation, builder: Builder) -> None:
-    layout, rank = builder.layout(operation.input), _rank(operation, builder)
-    value = builder.quantize(
-        builder.value(operation.input, layout),
-        operation.attributes["quantizer"],
-        operation,
-        _channel_shape(rank, rank - 1, layout),
-    )
-    builder.define(operation.output, value, layout)
+    layout = builder.layout(operation.input)
+    value = builder.value(operation.input, layout)
+    quantizer = operation.attributes["quantizer"]
+    quantized = builder.quantize(value, quantizer, operation, layout)
+    builder.define(operation.output, quantized, layout)
 
 
 @handles("dense")
 def _dense(operation: Operation, builder: Builder) -> None:
     name = operation.name
-    kernel = builder.parameter(operation, "kernel")
-    value = builder.value(operation.input)
+    # A vector stays as it is; the rows of the kernel are put in its order.
+    is_vector = builder.rank(operation.input) == 2
+    layout = builder.layout(operation.input) if is_vector else CHANNELS_LAST
+    kernel = builder.parameter(operation, "kernel", layout.rows)
+    value = builder.value(operation.input, layout)
     biased = "bias" in operation.weights
     value = builder.node(
         "MatMul", [value, kernel], f"{name}/matmul" if biased else name
@@ -79,34 +69,39 @@ def _window(operation: Operation, builder: Builder, window: tuple[int, ...]) -> 
 
 @handles("conv2d")
 def _conv2d(operation: Operation, builder: Builder) -> None:
-    name = operation.name
+    name, layout = operation.name, builder.profile.windows
     kernel = operation.weights["kernel"].value
+    # Filters come first, and within each the axes lie as in the image.
+    axes = (3, *(axis - 1 for axis in layout.axes(4)[1:]))
     inputs = [
-        builder.value(operation.input, CHANNELS_FIRST),
-        builder.parameter(operation, "kernel", lambda a: a.transpose(3, 2, 0, 1)),
+        builder.value(operation.input, layout),
+        builder.parameter(operation, "kernel", lambda a: a.transpose(axes)),
     ]
-    if "bias" in operation.weights:
+    biased = "bias" in operation.weights
+    within = builder.profile.has_bias_in_convolution
+    if biased and within:
         inputs.append(builder.parameter(operation, "bias"))
-    value = builder.node(
+    value = builder.window(
         "Conv",
         inputs,
-        name,
+        f"{name}/conv" if biased and not within else name,
         group=operation.attributes["groups"],
         dilations=list(operation.attributes["dilation"]),
         **_window(operation, builder, kernel.shape[:2]),
     )
-    builder.define(operation.output, value, CHANNELS_FIRST)
+    if biased and not within:
+        bias = builder.parameter(operation, "bias", lambda a: layout.along(a, -1, 4)[0])
+        value = builder.node("Add", [value, bias], name)
+    builder.define(operation.output, value, layout)
 
 
 @handles("scale_offset")
 def _scale_offset(operation: Operation, builder: Builder) -> None:
-    layout = builder.layout(operation.input)
-    shape = _channel_shape(
-        _rank(operation, builder), operation.attributes["axis"], layout
-    )
+    layout, rank = builder.layout(operation.input), builder.rank(operation.input)
+    axis = operation.attributes["axis"]
 
     def along_channels(array: np.ndarray) -> np.ndarray:
-        return array.reshape(shape[1:])
+        return layout.along(array, axis, rank)[0]
 
     name = operation.name
     scale = builder.parameter(operation, "scale", along_channels)
@@ -138,28 +133,33 @@ def _softmax(operation: Operation, builder: Builder) -> None:
 
 @handles("max_pool2d", "average_pool2d")
 def _pool2d(operation: Operation, builder: Builder) -> None:
-    op_type = "MaxPool" if operation.kind == "max_pool2d" else "AveragePool"
-    value = builder.node(
-        op_type,
-        [builder.value(operation.input, CHANNELS_FIRST)],
+    layout = builder.profile.windows
+    value = builder.window(
+        "MaxPool" if operation.kind == "max_pool2d" else "AveragePool",
+        [builder.value(operation.input, layout)],
         operation.name,
         **_window(operation, builder, operation.attributes["pool_size"]),
     )
-    builder.define(operation.output, value, CHANNELS_FIRST)
+    builder.define(operation.output, value, layout)
 
 
 @handles("global_max_pool2d", "global_average_pool2d")
 def _global_pool2d(operation: Operation, builder: Builder) -> None:
+    layout = builder.profile.windows
     maximum = operation.kind == "global_max_pool2d"
     op_type = "GlobalMaxPool" if maximum else "GlobalAveragePool"
     keep = operation.attributes["keepdims"]
-    value = builder.node(
-        op_type,
-        [builder.value(operation.input, CHANNELS_FIRST)],
-        operation.name if keep else f"{operation.name}/pool",
-    )
+    inputs = [builder.value(operation.input, layout)]
+    name = operation.name if keep else f"{operation.name}/pool"
+    size = builder.tensor(operation.input).shape[1:3]
+    if maximum and not builder.profile.takes(op_type) and None not in size:
+        value = builder.window(
+            "MaxPool", inputs, name, kernel_shape=size, strides=size, pads=[0] * 4
+        )
+    else:
+        value = builder.window(op_type, inputs, name)
     if keep:
-        builder.define(operation.output, value, CHANNELS_FIRST)
+        builder.define(operation.output, value, layout)
     else:
         builder.define(
             operation.output, builder.node("Flatten", [value], operation.name, axis=1)
@@ -168,17 +168,29 @@ def _global_pool2d(operation: Operation, builder: Builder) -> None:
 
 @handles("reshape")
 def _reshape(operation: Operation, builder: Builder) -> None:
-    target = [-1, *operation.attributes["target_shape"]]
-    shape = builder.initializer(f"{operation.name}/shape", np.array(target, np.int64))
-    value = builder.node(
-        "Reshape", [builder.value(operation.input), shape], operation.name
-    )
-    builder.define(operation.output, value)
+    source = builder.tensor(operation.input).shape[1:]
+    target = operation.attributes["target_shape"]
+    layout = builder.layout(operation.input)
+    reshaped = layout.reshaped(source, target)
+    if reshaped is None:
+        layout = reshaped = CHANNELS_LAST
+    inputs = [builder.value(operation.input, layout)]
+    if len(target) == 1 and len(source) > 1:
+        value = builder.node("Flatten", inputs, operation.name, axis=1)
+    else:
+        shape = np.array(reshaped.shape([-1, *target]), np.int64)
+        inputs.append(builder.initializer(f"{operation.name}/shape", shape))
+        value = builder.node("Reshape", inputs, operation.name)
+    builder.define(operation.output, value, reshaped)
 
 
-def _common_layout(operation: Operation, builder: Builder) -> str:
-    layouts = [builder.layout(t) for t in operation.inputs]
-    return CHANNELS_FIRST if CHANNELS_FIRST in layouts else layouts[0]
+def _common_layout(operation: Operation, builder: Builder) -> Layout:
+    layouts = {builder.layout(t) for t in operation.inputs}
+    if len({builder.rank(t) for t in operation.inputs}) > 1:
+        return CHANNELS_LAST
+    if len(layouts) == 1:
+        return layouts.pop()
+    return CHANNELS_FIRST if CHANNELS_FIRST in layouts else CHANNELS_LAST
 
 
 _ELEMENTWISE = {
@@ -192,9 +204,7 @@ _ELEMENTWISE = {
 
 @handles(*_ELEMENTWISE)
 def _merge(operation: Operation, builder: Builder) -> None:
-    ranks = {len(builder.tensor(t).shape) for t in operation.inputs}
-    first = ranks == {4}
-    layout = _common_layout(operation, builder) if first else "channels_last"
+    layout = _common_layout(operation, builder)
     value, *others = (builder.value(t, layout) for t in operation.inputs)
     for index, other in enumerate(others):
         last = index == len(others) - 1
@@ -205,12 +215,18 @@ def _merge(operation: Operation, builder: Builder) -> None:
 
 @handles("concatenate")
 def _concatenate(operation: Operation, builder: Builder) -> None:
-    layout = _common_layout(operation, builder)
-    rank, axis = _rank(operation, builder), operation.attributes["axis"]
-    axis = _channel_shape(rank, axis, layout).index(-1)
-    values = [builder.value(t, layout) for t in operation.inputs]
-    builder.define(
-        operation.output,
-        builder.node("Concat", values, operation.name, axis=axis),
-        layout,
-    )
+    rank, axis = builder.rank(operation.input), operation.attributes["axis"]
+    layouts = [builder.layout(t) for t in operation.inputs]
+    if rank == 2:
+        sizes = [builder.tensor(t).shape[1] for t in operation.inputs]
+        joined = joined_features(layouts, sizes)
+        if joined == CHANNELS_LAST:
+            layouts = [joined] * len(layouts)
+    else:
+        joined = _common_layout(operation, builder)
+        layouts = [joined] * len(layouts)
+    tensors = zip(operation.inputs, layouts, strict=True)
+    values = [builder.value(tensor, layout) for tensor, layout in tensors]
+    axis = joined.axes(rank).index(axis)
+    value = builder.node("Concat", values, operation.name, axis=axis)
+    builder.define(operation.output, value, joined)

@@ -3,57 +3,77 @@
 from __future__ import annotations
 
 import os
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
 import onnx
-from onnx import TensorProto, helper
 
-from .._version import __version__
-from ..errors import UnsupportedModelError, VerificationError
+from ..errors import UnsupportedModelError, unknown_name
 from ..models import Arithmetic, Graph, analyse, read_model
-from ..models.noise_control import noise_switched_off
-from ..models.random_inputs import random_inputs
-from ..qonnx.functions import DOMAIN_VERSION, OPSET, functions_for
-from ..qonnx.operators import DOMAIN
+from ..qonnx.formats import convert_qonnx
+from ..quantizers.quantizer import check_int
 from . import function_handlers as function_handlers
 from . import structure_handlers as structure_handlers
+from .assembly import Boundary
 from .builder import Builder
+from .comparison import check_predictions
 from .handlers import handler_of
 from .keras_layers import inline_keras_operation, refuse_quantized
+from .layouts import CHANNELS_LAST, LAYOUTS, Layout
+from .metadata import describe_model
 from .other_libraries import as_kerasqnn
+from .profiles import PROFILES, Profile
+from .writing import replacing
 
-_ELEMENT_TYPES = {
-    "float32": TensorProto.FLOAT,
-    "float64": TensorProto.DOUBLE,
-    "int32": TensorProto.INT32,
-    "int64": TensorProto.INT64,
-    "uint8": TensorProto.UINT8,
-    "bool": TensorProto.BOOL,
-}
-_CHECKED_SAMPLES = 32
+#: Targets to which the QONNX model is converted.
+_FORMATS = ("qcdq",)
+TARGETS = (*PROFILES, *_FORMATS)
 
 
 def export_qonnx(
     model: keras.Model,
     path: str | os.PathLike[str],
     *,
+    target: str = "qonnx",
+    layout: str | None = None,
+    batch_size: int | None = None,
     exact: bool = True,
     check: bool = True,
 ) -> Path:
     """Write a model as QONNX: a file for qonnx, FINN, hls4ml and stock ONNX Runtime.
 
     Quantizers become `Quant` and `BipolarQuant` nodes (with bodies as model-local
-    functions, so that ONNX Runtime runs them), weights lie on their grid, the batch is
-    symbolic, images stay channels last at inputs and outputs. Noise points are left
-    out, as in `model.predict` while they are off.
+    functions, so that ONNX Runtime runs them), and weights lie on their grid. Noise
+    points are left out, as in `model.predict` while they are off. Nodes, inputs and
+    outputs have the names of the Keras layers; tensors are annotated with qonnx's data
+    types. Equal models give equal files. Weights that do not fit into one file (2 GiB)
+    go to another one beside it.
+
+    Consumers differ in what they take; `target` writes the file as one of them wants
+    it, with the same numbers, or refuses the layer that it cannot take:
+
+    - `"qonnx"`: anything that QONNX can say.
+    - `"hls4ml"`: for hls4ml's ONNX front end as it is: channels-last convolutions and
+      poolings, names that C++ takes, shapes of all tensors, one power-of-two scale a
+      quantizer (weights of several steps are written on the smallest), ROUND and FLOOR.
+    - `"finn"`: activations of at most 8 bits, one scale each, that round half to even;
+      an unsigned Quant behind a Relu and signed elsewhere (rewritten where they are
+      not), biases of convolutions in a node of their own. FINN's own thresholds round
+      ties up.
+    - `"qcdq"`: QuantizeLinear, Clip, DequantizeLinear; see `convert_qonnx`.
 
     Args:
         model: A built Sequential or functional model; one of QKeras or HGQ2 is taken
             over first, as `from_qkeras` and `from_hgq2` do.
         path: The `.onnx` file to write; replaced only when the export has succeeded.
+        target: `"qonnx"`, `"hls4ml"`, `"finn"` or `"qcdq"`.
+        layout: Of images at inputs and outputs, `"channels_last"` or
+            `"channels_first"`; the target's if None: `"channels_first"` for FINN, else
+            `"channels_last"`. No transposition is left inside: at most one stands at an
+            input or output, and the rows of a dense kernel behind Flatten are
+            reordered instead.
+        batch_size: Size of the batch in the file, symbolic if None.
         exact: Refuse a model whose float32 result would depend on the tool that runs
             it. With False such a model is exported too; outputs then agree up to
             float32 rounding, which a quantizer behind it can enlarge to one step.
@@ -64,8 +84,9 @@ def export_qonnx(
         The path.
 
     Raises:
-        UnsupportedModelError: If a layer cannot be exported, or not exactly; the
-            message names the layer and a way out.
+        UnsupportedModelError: If a layer cannot be exported, not exactly, or not for
+            the target; the message names the layer and a way out.
+        ValueError: If an argument is not one of the allowed.
         VerificationError: If the check finds different bits. Nothing is written then.
         OSError: If the file cannot be written.
 
@@ -88,50 +109,121 @@ def export_qonnx(
             f"The folder {str(path.parent)!r} does not exist. "
             f"Received: path={str(path)!r}"
         )
-    proto, reproducible = _build(model, exact)
-    handle, temporary = tempfile.mkstemp(suffix=".onnx", dir=path.parent)
-    os.close(handle)
-    try:
-        onnx.save(proto, temporary)
-        if check and reproducible:
-            _check(model, proto)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    options = _Options.of(target, layout, batch_size, exact)
+    export = _build(model, options)
+    with replacing(path, export.proto) as folder:
+        if check and export.is_reproducible:
+            check_predictions(model, export.proto, export.layouts, batch_size, folder)
     return path
 
 
-def build_qonnx(model: keras.Model, *, exact: bool = True) -> onnx.ModelProto:
+def build_qonnx(
+    model: keras.Model,
+    *,
+    target: str = "qonnx",
+    layout: str | None = None,
+    batch_size: int | None = None,
+    exact: bool = True,
+) -> onnx.ModelProto:
     """Return the model that `export_qonnx` writes, unchecked and in memory.
 
     Args:
         model: A built Sequential or functional model.
+        target: As in `export_qonnx`.
+        layout: As in `export_qonnx`.
+        batch_size: As in `export_qonnx`.
         exact: As in `export_qonnx`.
 
     Returns:
         The ONNX model.
     """
-    return _build(model, exact)[0]
+    return _build(model, _Options.of(target, layout, batch_size, exact)).proto
 
 
-def _build(model: keras.Model, exact: bool) -> tuple[onnx.ModelProto, bool]:
+@dataclass(frozen=True)
+class _Options:
+    """What the arguments of an export ask for."""
+
+    target: str
+    profile: Profile
+    images: Layout
+    batch_size: int | None
+    exact: bool
+
+    @classmethod
+    def of(
+        cls, target: str, layout: str | None, batch_size: int | None, exact: bool
+    ) -> _Options:
+        if target not in TARGETS:
+            raise ValueError(unknown_name("target", target, TARGETS))
+        if layout is not None and layout not in LAYOUTS:
+            raise ValueError(unknown_name("layout", layout, LAYOUTS))
+        if batch_size is not None:
+            check_int("batch_size", batch_size, 1, 2**31 - 1)
+        profile = PROFILES.get(target, PROFILES["qonnx"])
+        needed = profile.layout or CHANNELS_LAST
+        images = needed if layout is None else LAYOUTS[layout]
+        if profile.layout is not None and images != profile.layout:
+            allowed = next(k for k, v in LAYOUTS.items() if v == profile.layout)
+            raise ValueError(
+                f"`layout` must be {allowed!r} for target={target!r}. "
+                f"Received: layout={layout!r}"
+            )
+        return cls(target, profile, images, batch_size, exact)
+
+
+@dataclass(frozen=True)
+class _Export:
+    """An ONNX model, and what the check needs to know of it."""
+
+    proto: onnx.ModelProto
+    is_reproducible: bool
+    layouts: tuple[list[Layout], list[Layout]]
+
+
+def _build(model: keras.Model, options: _Options) -> _Export:
     graph = read_model(as_kerasqnn(model)).without_noise()
+    _check_batch(graph, options.batch_size)
     arithmetic = analyse(graph)
     reproducible = all(arithmetic.facts[t].reproducible for t in graph.outputs)
     for operation in graph:
         if operation.kind != "input" and handler_of(operation.kind) is None:
             refuse_quantized(operation)
-    if exact:
+    if options.exact:
         _require_reproducible(graph, arithmetic)
-    builder = Builder(graph, arithmetic)
+    builder = Builder(graph, arithmetic, options.profile)
+    boundary = Boundary(builder, options.images, options.batch_size)
     for operation in graph:
+        before = len(builder.nodes)
         if operation.kind == "input":
-            builder.define(operation.output, builder.unique(operation.name))
-            continue
-        handler = handler_of(operation.kind) or inline_keras_operation
-        handler(operation, builder)
-    return _model_proto(graph, builder, reproducible), reproducible
+            boundary.add_input(operation.output)
+        else:
+            handler = handler_of(operation.kind) or inline_keras_operation
+            handler(operation, builder)
+        builder.belong_to(operation, before)
+    for tensor in graph.outputs:
+        before = len(builder.nodes)
+        boundary.add_output(tensor)
+        builder.belong_to(graph.producer(tensor), before)
+    options.profile.check(builder)
+    proto = boundary.model(graph.name)
+    if options.target in _FORMATS:
+        proto = convert_qonnx(proto, options.target)
+    describe_model(proto, graph, reproducible)
+    layouts = (
+        [boundary.layout(t) for t in graph.inputs],
+        [boundary.layout(t) for t in graph.outputs],
+    )
+    return _Export(proto, reproducible, layouts)
+
+
+def _check_batch(graph: Graph, batch_size: int | None) -> None:
+    fixed = {graph.tensors[t].shape[0] for t in graph.inputs} - {None}
+    if batch_size is not None and fixed - {batch_size}:
+        raise ValueError(
+            f"`batch_size` must be {fixed.pop()}, which the model fixes, or None. "
+            f"Received: batch_size={batch_size}"
+        )
 
 
 def _require_reproducible(graph: Graph, arithmetic: Arithmetic) -> None:
@@ -144,83 +236,3 @@ def _require_reproducible(graph: Graph, arithmetic: Arithmetic) -> None:
                 "to float32 rounding.",
                 layer=facts.blame and graph.operation(facts.blame).layer,
             )
-
-
-def _model_proto(graph: Graph, builder: Builder, exact: bool) -> onnx.ModelProto:
-    outputs: list[onnx.ValueInfoProto] = []
-    for tensor in graph.outputs:
-        value = builder.value(tensor)
-        taken = value in graph.inputs or value in [o.name for o in outputs]
-        if taken:
-            value = builder.node("Identity", [value], f"{tensor}/output")
-        outputs.append(_value_info(value, graph, tensor))
-    inputs = [_value_info(t, graph, t) for t in graph.inputs]
-    functions = functions_for(builder.nodes)
-    graph_proto = helper.make_graph(
-        builder.nodes, graph.name, inputs, outputs, builder.initializers
-    )
-    opsets = [
-        helper.make_opsetid("", OPSET),
-        helper.make_opsetid(DOMAIN, DOMAIN_VERSION),
-    ]
-    for domain in sorted({n.domain for n in builder.nodes} - {"", DOMAIN}):
-        opsets.append(helper.make_opsetid(domain, 1))
-    proto = helper.make_model(
-        graph_proto,
-        opset_imports=opsets,
-        functions=functions,
-        producer_name="kerasqnn",
-        producer_version=__version__,
-        # The lowest version with functions; with overloads where rounding modes mix.
-        ir_version=10 if any(f.overload for f in functions) else 8,
-    )
-    helper.set_model_props(proto, {"kerasqnn.exact": str(bool(exact)).lower()})
-    return proto
-
-
-def _value_info(name: str, graph: Graph, tensor: str) -> onnx.ValueInfoProto:
-    description = graph.tensors[tensor]
-    if description.dtype not in _ELEMENT_TYPES:
-        raise UnsupportedModelError(
-            f"Tensor {tensor!r} has a type that is not exported. Allowed: "
-            f"{', '.join(_ELEMENT_TYPES)}. Received: {description.dtype}"
-        )
-    shape = [
-        ("batch" if i == 0 else f"{name}_{i}") if d is None else d
-        for i, d in enumerate(description.shape)
-    ]
-    return helper.make_tensor_value_info(name, _ELEMENT_TYPES[description.dtype], shape)
-
-
-def _check(model: keras.Model, proto: onnx.ModelProto) -> None:
-    """Compare the file in ONNX Runtime with `model.predict` on random inputs."""
-    from ..qonnx.session import start
-
-    inputs = random_inputs(model, _CHECKED_SAMPLES)
-    if inputs is None:
-        return
-    # The file as others run it, with the functions in it.
-    session = start(proto)
-    feeds = {i.name: x for i, x in zip(session.get_inputs(), inputs, strict=True)}
-    with noise_switched_off(model):
-        expected = keras.tree.flatten(
-            model.predict(keras.tree.pack_sequence_as(model._inputs_struct
-                          if hasattr(model, "_inputs_struct") else inputs[0], inputs),
-                          batch_size=_CHECKED_SAMPLES, verbose=0)
-        )  # fmt: skip
-    names = [output.name for output in session.get_outputs()]
-    for name, want, got in zip(names, expected, session.run(None, feeds), strict=True):
-        different = int(np.sum(want != got))
-        if different or want.shape != got.shape:
-            raise VerificationError(
-                f"Output {name!r} differs between model.predict and ONNX Runtime in "
-                f"{different} of {want.size} numbers, which must not happen; nothing "
-                "was written. Is a GPU or a fast-math mode in use? exact=False, "
-                "check=False skips this test. Please report it with the model."
-            )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

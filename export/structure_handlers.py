@@ -6,7 +6,8 @@ import numpy as np
 
 from ..models import Operation
 from .builder import Builder
-from .handlers import CHANNELS_FIRST, handles  # type: ignore[attr-defined]
+from .handlers import handles
+from .layouts import CHANNELS_FIRST, Layout
 
 
 @handles("zero_padding")
@@ -78,7 +79,9 @@ def _global_reciprocal_pool2d(operation: Operation, builder: Builder) -> None:
     _multiply(operation, builder, total, layout)
 
 
-def _multiply(operation: Operation, builder: Builder, total: str, layout: str) -> None:
+def _multiply(
+    operation: Operation, builder: Builder, total: str, layout: Layout
+) -> None:
     reciprocal = builder.parameter(operation, "reciprocal")
     value = builder.node("Mul", [total, reciprocal], operation.name)
     builder.define(operation.output, value, layout)

@@ -11,7 +11,7 @@ from typing import Any
 
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper
 
-from .operators import DOMAIN
+from .operators import CHANNELS_LAST_DOMAIN, DOMAIN
 from .rounding import append_rounding
 
 DOMAIN_VERSION = 1
@@ -110,6 +110,41 @@ def bipolar_quant_function() -> FunctionProto:
     )
 
 
+_CHANNELS_LAST = {
+    "Conv": ("dilations", "group", "kernel_shape", "pads", "strides"),
+    "MaxPool": ("kernel_shape", "pads", "strides"),
+}
+
+
+def channels_last_function(op_type: str) -> FunctionProto:
+    """Return the body of an operator on images whose channels come last.
+
+    The standard operator between transpositions; filters are channels last too.
+    """
+    attributes = _CHANNELS_LAST[op_type]
+    inputs = ["X", "W", "B"] if op_type == "Conv" else ["X"]
+    moved = [f"{name}_first" if name != "B" else name for name in inputs]
+    nodes = [
+        _node("Transpose", [name], first, perm=[0, 3, 1, 2])
+        for name, first in zip(inputs, moved, strict=True)
+        if name != first
+    ]
+    inner = _node(op_type, moved, "Y_first")
+    for name in attributes:
+        kind = AttributeProto.INT if name == "group" else AttributeProto.INTS
+        inner.attribute.append(AttributeProto(name=name, ref_attr_name=name, type=kind))
+    nodes += [inner, _node("Transpose", ["Y_first"], "Y", perm=[0, 2, 3, 1])]
+    return helper.make_function(
+        CHANNELS_LAST_DOMAIN,
+        op_type,
+        inputs,
+        ["Y"],
+        nodes,
+        [helper.make_opsetid("", OPSET)],
+        list(attributes),
+    )
+
+
 def functions_for(nodes: Iterable[NodeProto]) -> list[FunctionProto]:
     """Return the functions that the given nodes call, one a rounding mode.
 
@@ -118,7 +153,10 @@ def functions_for(nodes: Iterable[NodeProto]) -> list[FunctionProto]:
     """
     calls: dict[str, list[NodeProto]] = {}
     bipolar = False
+    channels_last = set()
     for node in nodes:
+        if node.domain == CHANNELS_LAST_DOMAIN:
+            channels_last.add(node.op_type)
         if node.domain == DOMAIN and node.op_type == "Quant":
             mode = next(
                 a.s.decode() for a in node.attribute if a.name == "rounding_mode"
@@ -135,4 +173,5 @@ def functions_for(nodes: Iterable[NodeProto]) -> list[FunctionProto]:
         functions.append(function)
     if bipolar:
         functions.append(bipolar_quant_function())
+    functions += map(channels_last_function, sorted(channels_last))
     return functions

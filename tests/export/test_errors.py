@@ -12,7 +12,7 @@ from keras import layers as kl
 
 import kerasqnn
 from kerasqnn.errors import UnsupportedModelError, VerificationError
-from kerasqnn.export import handlers, keras_layers, qonnx_export, run_reference
+from kerasqnn.export import assembly, handlers, keras_layers, run_reference
 from kerasqnn.layers import (
     QuantActivation,
     QuantConv1DTranspose,
@@ -213,7 +213,7 @@ def test_check_finds_a_wrong_handler(model, tmp_path, monkeypatch):
 
 def test_check_runs_the_functions_in_the_file(model, tmp_path, monkeypatch):
     """What stock ONNX Runtime will run, not only what `QONNXSession` makes of it."""
-    right = qonnx_export.functions_for
+    right = assembly.functions_for
 
     def wrong(nodes):
         functions = right(nodes)
@@ -222,7 +222,7 @@ def test_check_runs_the_functions_in_the_file(model, tmp_path, monkeypatch):
                 node.op_type = "Floor"
         return functions
 
-    monkeypatch.setattr(qonnx_export, "functions_for", wrong)
+    monkeypatch.setattr(assembly, "functions_for", wrong)
     with pytest.raises(VerificationError, match="nothing was written"):
         kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
 
