@@ -11,7 +11,7 @@ from ...constants import STANDARD_DOMAINS
 from ...operators import CHANNELS_LAST_DOMAIN
 from ..draft import Draft
 from ..facts import QUANTS, Facts, attribute, flag_of, is_power_of_two, text_of
-from ..registry import ERROR, SILENT, Find, Hit, Mend, rule
+from ..registry import ERROR, SILENT, WARNING, Find, Hit, Mend, rule
 from .matrix import on_grid, split_gemm
 from .parameters import show
 
@@ -213,9 +213,9 @@ def _unshare_parameter(draft: Draft, hit: Hit) -> None:
             hit.node.input[place] = draft.constant(f"{name}_own", value)
 
 
-@_refused("hls4ml-shared-parameter", "Quantizers share a parameter",
-          "hls4ml removes it with the first of them and refuses the next",
-          "Give each its own, as `qonnx-cleanup` does", _unshare_parameter)  # fmt: skip
+@rule("hls4ml-shared-parameter", {"hls4ml": WARNING}, "Quantizers share a parameter",
+      "hls4ml removes it with the first of them and may refuse the next",
+      "Give each its own, as `qonnx-cleanup` does", _unshare_parameter)  # fmt: skip
 def shared_parameter(facts: Facts) -> Iterator[Hit]:
     """`QuantConstantParameters.transform` removes the Constant of each parameter."""
     seen: set[str] = set()
