@@ -93,6 +93,23 @@ def test_hls4ml_leaves_out_a_product(tmp_path) -> None:
     ]
 
 
+def test_exported_file(tmp_path) -> None:
+    """What kerasqnn exports has no findings."""
+    import keras
+
+    import kerasqnn
+
+    grid = "quantized_bits(4,0,1)"
+    model = keras.Sequential([
+        keras.Input((6,)),
+        kerasqnn.layers.QuantInput(grid),
+        kerasqnn.layers.QuantDense(3, kernel_quantizer=grid, bias_quantizer=grid),
+        kerasqnn.layers.QuantActivation("quantized_relu(4,1)"),
+    ])  # fmt: skip
+    kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
+    assert check_qonnx(tmp_path / "model.onnx").findings == []
+
+
 def test_documentation_is_current() -> None:
     """`docs/qonnx.md` holds the table of the rules as they are."""
     text = (Path(__file__).parents[2] / "docs" / "qonnx.md").read_text()
