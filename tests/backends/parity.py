@@ -34,6 +34,15 @@ WEIGHTS = {
     "LearnedStepSize": "LearnedStepSize(bits=4)",
     "LearnedBits": "LearnedBits()",
     "stochastic": "stochastic_ternary",
+    "linear": "quantized_linear(4,0,1)",
+    "Heterogeneous": "HeterogeneousFixedPoint(1, 2)",
+    "Affine": "Affine(4, 0.125, 8)",
+    "Heaviside": "Heaviside()",
+    "AutoBinary": "binary(alpha='auto_po2')",
+    "AutoTernary": "ternary(alpha='auto_po2')",
+    "StochasticRounding": "quantized_bits(4,0,1,use_stochastic_rounding=True)",
+    "LSQPlus": "LSQPlus(bits=4)",
+    "Gradual": "Gradual('LearnedStepSize(4)')",
 }
 ACTIVATIONS = {
     "fixed": "quantized_bits(6,2)",
@@ -44,9 +53,34 @@ ACTIVATIONS = {
     "hswish": "quantized_hswish(6,2)",
     "relu_po2": "quantized_relu_po2(4)",
     "PACT": "PACT(bits=4)",
+    "sign": "binary",
+    "affine": "Affine(4, 0.25, 4)",
+    "heterogeneous": "HeterogeneousFixedPoint(2, 2)",
+    "sigmoid relu": "quantized_relu(4,use_sigmoid=1)",
+    "table": "TableFunction('tanh', input='FixedPoint(6, 2)', output='FixedPoint(5)')",
+    "softmax": "QuantizedSoftmax(4)",
+    "learned step": "LearnedStepSize(bits=4)",
+    "learned offset": "LSQPlus(bits=4)",
+    "learned bits": "LearnedBits(2, 1)",
 }
+WHY = """## Where bits differ, and why
+
+- `auto`, `LearnedStepSize`, `LSQPlus` and `Gradual` (of a `LearnedStepSize`) have steps
+  that are no powers of two here. The quantized weights have the same bits everywhere,
+  but float32 does not hold the sums of their products, which each library adds up in an
+  order of its own. With `power_of_two=True`, or `auto_po2`, the sums are exact.
+- Averages over a number of values that is no power of two are rounded sums, too.
+- The recurrent layers compute `sigmoid` and `tanh`, and the attention layers `softmax`,
+  whose last bits differ from library to library. Where a quantizer follows, a value at
+  a border may fall on the other side: then the difference is a step.
+- On JAX the loop over time steps cannot assign variables: what starts from the first
+  batch, or draws, is refused there for states and activations of a recurrent layer.
+"""
 # What a training step was run with; the layers' contract trains the rest on TensorFlow.
-TRAINED = ("FixedPoint", "LearnedStepSize", "relu")
+TRAINED = (
+    *("FixedPoint", "LearnedStepSize", "LearnedBits", "LSQPlus"),
+    *("relu", "PACT", "learned step", "learned offset", "learned bits"),
+)
 
 
 # -- on one backend --------------------------------------------------------------------
@@ -126,6 +160,7 @@ def _train(layer: Any, x: Any, shape: tuple[int, ...]) -> None:
 
 def _fill(layer: Any) -> None:
     """Give the weights (not the states of quantizers) numbers on a grid."""
+    from kerasqnn.layers._quantized import QuantizedLayer
     from kerasqnn.quantizers import StatefulQuantizer
 
     numbers = np.random.default_rng(0)
@@ -139,6 +174,9 @@ def _fill(layer: Any) -> None:
         if "float" in weight.dtype and weight.shape and id(weight) not in states:
             values = np.rint(numbers.normal(0, 8, weight.shape)) / 16
             weight.assign(np.abs(values) + 0.5 if "variance" in weight.name else values)
+    for part in layer._flatten_layers():
+        if isinstance(part, QuantizedLayer):
+            part.start_quantizers()
 
 
 def run_all(file: Path, every: int) -> None:
@@ -231,6 +269,7 @@ def write_table() -> None:
             if any(texts):
                 lines.append("| " + " | ".join([name, *texts]) + " |")
         lines.append("")
+    lines += WHY.splitlines() + [""]
     if reasons:
         lines += ["## Refused", "", *(f"- {reason}" for reason in reasons), ""]
     TABLE.parent.mkdir(exist_ok=True)
