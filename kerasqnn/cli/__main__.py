@@ -1,0 +1,5 @@
+"""`python -m kerasqnn.cli`."""
+
+from . import main
+
+main()
