@@ -40,7 +40,7 @@ class Values(NamedTuple):
         """The grid, or None where no step is known."""
         if self.step is None:
             return None
-        return Grid(self.step, np.float64(self.low), np.float64(self.high))
+        return Grid(self.step, np.asarray(self.low), np.asarray(self.high))
 
     def in_float32(self) -> Values:
         """Return what is known of these numbers once they are rounded to float32."""
