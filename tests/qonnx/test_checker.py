@@ -40,7 +40,35 @@ def dense(activation=None, weights=None):
         quant("w", "v", constants, **(weights or {})),
         helper.make_node("MatMul", ["a", "v"], ["y"], name="product"),
     ]
-    return model_of(nodes, constants, (1, 4), output_shape=(1, 3))
+    model = model_of(nodes, constants, (1, 4), output_shape=(1, 3))
+    return shaped(model, a=(1, 4), v=(4, 3))
+
+
+def shaped(model, **shapes):
+    """The same, with the shapes of tensors within."""
+    model.graph.value_info.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    )
+    return model
+
+
+def pooling(op_type="MaxPool", size=(4, 4), output=(2, 2), **attributes):
+    """A channels-last pooling; None leaves an attribute out."""
+    axes = len(size)
+    given = {"kernel_shape": [2] * axes, "strides": [2] * axes, "pads": [0] * 2 * axes}
+    given = {k: v for k, v in (given | attributes).items() if v is not None}
+    node = helper.make_node(
+        op_type, ["x"], ["y"], name="p", domain=CHANNELS_LAST_DOMAIN, **given
+    )
+    return model_of([node], {}, (1, *size, 3), output_shape=(1, *output, 3),
+                    domains={CHANNELS_LAST_DOMAIN: 1})  # fmt: skip
+
+
+def without_shapes():
+    model = dense()
+    del model.graph.value_info[:]
+    return model
 
 
 def edited(edit, **arguments):
@@ -60,8 +88,9 @@ def convolution(domain="", scale=0.25, **attributes):
         helper.make_node("Conv", ["a", "v"], ["y"], name="c", domain=domain, **given),
     ]
     domains = {DOMAIN: 1, CHANNELS_LAST_DOMAIN: 1}
-    return model_of(nodes, constants, (1, 3, 5, 5), output_shape=(1, 2, 3, 3),
-                    domains=domains)  # fmt: skip
+    model = model_of(nodes, constants, (1, 3, 5, 5), output_shape=(1, 2, 3, 3),
+                     domains=domains)  # fmt: skip
+    return shaped(model, a=(1, 3, 5, 5), v=KERNEL.shape)
 
 
 def single(op_type, shape=(1, 4), output_shape=None, **attributes):
@@ -98,7 +127,8 @@ def gemm(bias=True, **attributes):
         quant("w", "v", constants),
         helper.make_node("Gemm", inputs, ["y"], name="g", transB=1, **attributes),
     ]
-    return model_of(nodes, constants, (1, 4), output_shape=(1, 3))
+    model = model_of(nodes, constants, (1, 4), output_shape=(1, 3))
+    return shaped(model, a=(1, 4), v=(3, 4))
 
 
 def shared():
@@ -253,6 +283,12 @@ FOUND = {
     "finn-channels-last": convolution(CHANNELS_LAST_DOMAIN),
     "finn-matmul-left": left(),
     "weights-off-grid": dense(weights={"scale": 0.3}),
+    "hls4ml-name": edited(put("name", "/fc/product", 2)),
+    "hls4ml-pool-attributes": pooling(strides=None, pads=None, size=(3, 3)),
+    "hls4ml-pool-sequence": pooling(size=(4,), output=(2,)),
+    "hls4ml-pool-ceil": pooling(size=(5, 5), output=(3, 3), ceil_mode=1),
+    "hls4ml-dilation": convolution(dilations=[2, 2]),
+    "hls4ml-tensor-shape": without_shapes(),
     "qcdq-refused": dense({"bits": 9}),
 }  # fmt: skip
 
@@ -301,6 +337,8 @@ MENDED = {
     "hls4ml-gemm": "hls4ml", "shared-weight-quantizer": "finn",
     "hls4ml-shared-parameter": "hls4ml", "hls4ml-constant-node": "hls4ml",
     "hls4ml-conv-attributes": "hls4ml", "hls4ml-alpha": "hls4ml",
+    "hls4ml-name": "hls4ml", "hls4ml-pool-attributes": "hls4ml",
+    "hls4ml-tensor-shape": "hls4ml",
 }  # fmt: skip
 
 

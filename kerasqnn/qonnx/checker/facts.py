@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, numpy_helper
+from onnx import (
+    AttributeProto,
+    ModelProto,
+    NodeProto,
+    ValueInfoProto,
+    numpy_helper,
+    shape_inference,
+)
 
 from ..constants import STANDARD_DOMAINS
 from ..operators import GENERAL_DOMAINS, OPERATORS, TRUNC_2
+from ..preparation import prepare
 from ..structure import reads_of
 from ..tensor_data import check_tensor, is_external
 
@@ -91,6 +100,19 @@ class Facts:
                 if node.output and len(given) == len(node.input) > 0:
                     shapes.setdefault(node.output[0], _broadcast(given))
         return shapes
+
+    @cached_property
+    def inferred(self) -> dict[str, ValueInfoProto]:
+        """The shapes that follow from those of the inputs."""
+        try:
+            model = shape_inference.infer_shapes(prepare(self.model))
+        except (ValueError, RuntimeError):  # onnx's own errors are of the second type
+            return {}
+        return {
+            v.name: v
+            for v in model.graph.value_info
+            if v.type.tensor_type.HasField("shape")
+        }
 
     # -- reading -----------------------------------------------------------------------
 
