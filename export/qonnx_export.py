@@ -27,7 +27,7 @@ from .profiles import PROFILES, Profile
 from .writing import replacing
 
 #: Targets to which the QONNX model is converted.
-_FORMATS = ("qcdq",)
+_FORMATS = ("qcdq", "qop")
 TARGETS = (*PROFILES, *_FORMATS)
 
 
@@ -62,12 +62,14 @@ def export_qonnx(
       not), biases of convolutions in a node of their own. FINN's own thresholds round
       ties up.
     - `"qcdq"`: QuantizeLinear, Clip, DequantizeLinear; see `convert_qonnx`.
+    - `"qop"`: QLinearConv, QLinearMatMul and Clip on integers, where inputs, weights
+      and outputs are all quantized; see `convert_qonnx`.
 
     Args:
         model: A built Sequential or functional model; one of QKeras or HGQ2 is taken
             over first, as `from_qkeras` and `from_hgq2` do.
         path: The `.onnx` file to write; replaced only when the export has succeeded.
-        target: `"qonnx"`, `"hls4ml"`, `"finn"` or `"qcdq"`.
+        target: `"qonnx"`, `"hls4ml"`, `"finn"`, `"qcdq"` or `"qop"`.
         layout: Of images at inputs and outputs, `"channels_last"` or
             `"channels_first"`; the target's if None: `"channels_first"` for FINN, else
             `"channels_last"`. No transposition is left inside: at most one stands at an

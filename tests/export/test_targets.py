@@ -172,19 +172,42 @@ def test_finn_signs_follow_relu():
     np.testing.assert_array_equal(got, model.predict(x, verbose=0))
 
 
-# -- QCDQ ------------------------------------------------------------------------------
+# -- QCDQ and quantized operators ------------------------------------------------------
 
 
-def test_qcdq_runs_in_stock_onnxruntime(model, tmp_path):
+def check_in_stock_onnxruntime(path, model, operator):
     import onnxruntime
 
-    path = kerasqnn.export_qonnx(model, tmp_path / "model.onnx", target="qcdq")
     operators = {n.op_type for n in onnx.load(path).graph.node}
-    assert "QuantizeLinear" in operators and "Quant" not in operators
+    assert operator in operators and "Quant" not in operators
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     x = samples(model)
     (got,) = session.run(None, {session.get_inputs()[0].name: x})
     np.testing.assert_array_equal(got, model.predict(x, verbose=0))
+
+
+def test_qcdq_runs_in_stock_onnxruntime(model, tmp_path):
+    path = kerasqnn.export_qonnx(model, tmp_path / "model.onnx", target="qcdq")
+    check_in_stock_onnxruntime(path, model, "QuantizeLinear")
+
+
+def test_quantized_operators_run_in_stock_onnxruntime(tmp_path):
+    """Inputs, weights and outputs of every layer are quantized."""
+    model = sequential(
+        dense(5),
+        ql.QuantActivation("quantized_relu(4,2)"),
+        dense(3),
+        ql.QuantActivation("quantized_bits(6,3,1)"),
+        shape=(4,),
+    )
+    path = kerasqnn.export_qonnx(model, tmp_path / "model.onnx", target="qop")
+    check_in_stock_onnxruntime(path, model, "QLinearMatMul")
+
+
+def test_quantized_operators_refuse_a_float_output(model, tmp_path):
+    with pytest.raises(UnsupportedModelError, match="output"):
+        kerasqnn.export_qonnx(model, tmp_path / "model.onnx", target="qop")
+    assert not list(tmp_path.iterdir())
 
 
 # -- what is refused -------------------------------------------------------------------
