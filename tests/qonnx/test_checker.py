@@ -218,6 +218,7 @@ def break_tensor(model):
 #: A file that the rule finds, for one of its targets.
 FOUND = {
     "unreadable-tensor": edited(break_tensor),
+    "broken-node": edited(lambda m: m.graph.node[2].input.pop()),
     "undefined-tensor": edited(change_input("nothing", 0)),
     "duplicate-tensor": edited(add_relu("x", "r", "a")),
     "cyclic-graph": edited(change_input("y", 0)),
@@ -247,6 +248,7 @@ FOUND = {
     "rounding-mode-case": dense({"rounding_mode": "round"}),
     "rounding-mode-half-even": dense({"rounding_mode": "HALF_EVEN"}),
     "parameter-type": dense({"zero": np.array(0, np.int64)}),
+    "parameter-not-a-number": dense({"scale": np.array([True])}),
     "parameter-not-constant": edited(change_input("x")),
     "bitwidth-per-channel": dense({"bits": np.float32([4, 4, 4, 4])}),
     "bitwidth-not-scalar": dense({"bits": np.float32([4])}),

@@ -8,22 +8,27 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from kerasqnn import check_qonnx
 from kerasqnn.qonnx import run_reference
 from kerasqnn.qonnx.checker.registry import table
+from kerasqnn.qonnx.operators import CHANNELS_LAST_DOMAIN, DOMAIN
 
-from .test_checker import FOUND, dense
+from .models import model_of
+from .test_checker import FOUND, KERNEL, WINDOW, dense, quant, shaped
 
 
-def convert(model, folder):
+def convert(model, folder, infer=True):
     """Convert a model with hls4ml's ONNX front end, as its documentation says."""
     import hls4ml
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.transformation.infer_shapes import InferShapes
 
-    wrapped = ModelWrapper(model, make_deepcopy=True).transform(InferShapes()).model
+    wrapper = ModelWrapper(model, make_deepcopy=True)
+    wrapped = (wrapper.transform(InferShapes()) if infer else wrapper).model
     options = {"backend": "Vitis"}
     with contextlib.redirect_stdout(io.StringIO()):
         config = hls4ml.utils.config.config_from_onnx_model(
@@ -57,6 +62,8 @@ def test_good_file_is_converted(tmp_path) -> None:
         "hls4ml-matmul-scales",
         "hls4ml-activation-scale",
         "hls4ml-matmul-left",
+        "hls4ml-pool-attributes",
+        "hls4ml-pool-sequence",
     ],
 )
 def test_hls4ml_refuses_or_crashes(rule: str, tmp_path) -> None:
@@ -78,7 +85,7 @@ def test_hls4ml_takes_another_type(rule: str, tmp_path) -> None:
     x = np.linspace(-9, 9, 64).reshape(16, 4).astype(np.float32)
     part = dense()
     part.CopyFrom(model)
-    del part.graph.node[1:]
+    del part.graph.node[1:], part.graph.value_info[:]
     part.graph.output[0].name = "a"
     part.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
     assert run_reference(part, x).max() != high
@@ -108,6 +115,66 @@ def test_exported_file(tmp_path) -> None:
     ])  # fmt: skip
     kerasqnn.export_qonnx(model, tmp_path / "model.onnx")
     assert check_qonnx(tmp_path / "model.onnx").findings == []
+
+
+def convolution(**attributes):
+    """A channels-last convolution; None leaves an attribute out."""
+    given = WINDOW | {"kernel_shape": [3, 3]} | attributes
+    given = {k: v for k, v in given.items() if v is not None}
+    constants = {"w": KERNEL.transpose(0, 2, 3, 1).copy()}
+    nodes = [
+        quant("x", "a", constants),
+        quant("w", "v", constants),
+        helper.make_node("Conv", ["a", "v"], ["y"], name="c",
+                         domain=CHANNELS_LAST_DOMAIN, **given),
+    ]  # fmt: skip
+    model = model_of(nodes, constants, (1, 7, 7, 3), output_shape=(1, 5, 5, 2),
+                     domains={DOMAIN: 1, CHANNELS_LAST_DOMAIN: 1})  # fmt: skip
+    return shaped(model, a=(1, 7, 7, 3), v=(2, 3, 3, 3))
+
+
+def test_hls4ml_wants_all_attributes_of_convolutions(tmp_path) -> None:
+    assert check_qonnx(convolution(), target="hls4ml").ok
+    assert convert(convolution(), tmp_path, infer=False).get_layers()
+    for name in [*WINDOW, "kernel_shape"]:
+        model = convolution(**{name: None})
+        (finding,) = check_qonnx(model, target="hls4ml").errors
+        assert (finding.rule, finding.where) == ("hls4ml-conv-attributes", name)
+        with pytest.raises((KeyError, TypeError)):
+            convert(model, tmp_path, infer=False)
+
+
+def test_hls4ml_crashes_on_dilations(tmp_path) -> None:
+    model = convolution(dilations=[2, 2])
+    (finding,) = check_qonnx(model, target="hls4ml").errors
+    assert finding.rule == "hls4ml-dilation"
+    with pytest.raises(ValueError, match="array split"):
+        convert(model, tmp_path, infer=False)
+
+
+def test_hls4ml_infers_no_shapes(tmp_path) -> None:
+    model = FOUND["hls4ml-tensor-shape"]
+    with pytest.raises(RuntimeError, match="Could not find the shape"):
+        convert(model, tmp_path, infer=False)
+    path = tmp_path / "mended.onnx"
+    assert check_qonnx(model, target="hls4ml", fix=path).ok
+    assert convert(onnx.load(path), tmp_path, infer=False).get_layers()
+
+
+def test_hls4ml_leaves_out_a_cut_window(tmp_path) -> None:
+    model = FOUND["hls4ml-pool-ceil"]
+    declared = model.graph.output[0].type.tensor_type.shape.dim[1:]
+    assert [d.dim_value for d in declared] == [3, 3, 3]
+    layers = list(convert(model, tmp_path).get_layers())
+    assert list(layers[-1].get_output_variable().shape) == [2, 2, 3]
+
+
+def test_hls4ml_writes_names_into_types(tmp_path) -> None:
+    graph = convert(FOUND["hls4ml-name"], tmp_path)
+    with contextlib.redirect_stdout(io.StringIO()):
+        graph.write()
+    types = (tmp_path / "firmware" / "defines.h").read_text()
+    assert re.search(r"typedef \S+ \S*/fc/product\S*;", types)
 
 
 def test_documentation_is_current() -> None:

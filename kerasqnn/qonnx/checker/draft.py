@@ -25,6 +25,7 @@ class Draft:
         self.facts = Facts(model)
         self._nodes: dict[int, list[NodeProto]] = {}
         self._dropped: set[str] = set()
+        self._counts: dict[str, int] = {}
         self._taken = {
             n for node in model.graph.node for n in (*node.output, node.name)
         }
@@ -32,10 +33,11 @@ class Draft:
 
     def name(self, wanted: str) -> str:
         """Return a name that nothing has yet."""
-        name, count = wanted, 0
+        name, count = wanted, self._counts.get(wanted, 0)
         while name in self._taken:
             count += 1
             name = f"{wanted}_{count}"
+        self._counts[wanted] = count  # so that a thousand names take a thousand steps
         self._taken.add(name)
         return name
 
@@ -90,13 +92,16 @@ class Draft:
 def mend_model(
     model: ModelProto, entries: Iterable[Rule]
 ) -> tuple[ModelProto, list[str]]:
-    """Return a copy with all safe mends, and what was done, one line each."""
+    """Return a copy with all safe mends, and what was done, one line each.
+
+    A file with broken nodes has no meaning that a mend could keep; it stays as it is.
+    """
     copy = ModelProto()
     copy.CopyFrom(model)
     done = []
     draft = Draft(copy)
     for entry in entries:
-        if entry.fix is None:
+        if entry.fix is None or draft.facts.broken:
             continue
         hits = [hit for hit in entry.find(draft.facts) if hit.fixable]
         for hit in hits:

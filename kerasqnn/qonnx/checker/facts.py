@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,13 @@ from onnx import (
     ModelProto,
     NodeProto,
     ValueInfoProto,
+    defs,
     numpy_helper,
     shape_inference,
 )
 
 from ..constants import STANDARD_DOMAINS
-from ..operators import GENERAL_DOMAINS, OPERATORS, TRUNC_2
+from ..operators import CHANNELS_LAST_DOMAIN, GENERAL_DOMAINS, OPERATORS, TRUNC_2
 from ..preparation import prepare
 from ..structure import reads_of
 from ..tensor_data import check_tensor, is_external
@@ -30,6 +31,9 @@ _ELEMENTWISE = (*QUANTS, "BipolarQuant", "Trunc", "FloatQuant")
 class Facts:
     """A model, with who makes and who reads each tensor.
 
+    Nodes without the inputs or outputs that their operator demands are `broken`, not
+    among the `nodes`.
+
     Args:
         model: The model. Nothing about it is taken for granted.
     """
@@ -37,7 +41,9 @@ class Facts:
     def __init__(self, model: ModelProto) -> None:
         self.model = model
         graph = model.graph
-        self.nodes = list(graph.node)
+        self.broken = [node for node in graph.node if _is_broken(node)]
+        left_out = {id(node) for node in self.broken}
+        self.nodes = [node for node in graph.node if id(node) not in left_out]
         self.versions = {i.domain: i.version for i in model.opset_import}
         self.initializers = {t.name: t for t in graph.initializer}
         self.inputs = [i for i in graph.input if i.name not in self.initializers]
@@ -136,9 +142,10 @@ class Facts:
             return None
         try:
             check_tensor(tensor, name)
-            return numpy_helper.to_array(tensor)
+            array = numpy_helper.to_array(tensor)
         except ValueError:
             return None
+        return None if array.dtype.kind in "OSUbc" else array
 
     def quantizers(self, *op_types: str) -> Iterator[NodeProto]:
         """Yield the nodes of QONNX operators, of these types if any are given."""
@@ -179,6 +186,25 @@ class Facts:
     def has_function(self, node: NodeProto) -> bool:
         """Whether the file itself defines the operator of a node."""
         return (node.domain, node.op_type) in self._functions
+
+
+def _is_broken(node: NodeProto) -> bool:
+    inputs, outputs = _least(node.domain, node.op_type)
+    return not (
+        len(node.input) >= inputs
+        and all(node.input[:inputs])
+        and len(node.output) >= outputs
+        and all(node.output[:outputs])
+    )
+
+
+@cache
+def _least(domain: str, op_type: str) -> tuple[int, int]:
+    """Return how many inputs and outputs a node must have at least."""
+    if domain in (*STANDARD_DOMAINS, CHANNELS_LAST_DOMAIN) and defs.has(op_type):
+        schema = defs.get_schema(op_type)
+        return schema.min_input, schema.min_output
+    return int(domain in GENERAL_DOMAINS), 1
 
 
 def _broadcast(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:

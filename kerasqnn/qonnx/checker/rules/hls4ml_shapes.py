@@ -73,12 +73,11 @@ def pool_attributes(facts: Facts) -> Iterator[Hit]:
 
 
 @rule(
-    "hls4ml-pool-sequence", {"hls4ml": SILENT}, "A pooling over sequences",
-    "hls4ml takes the steps for the channels and the channels for the steps",
-    "Pool with an axis of size 1 more",
+    "hls4ml-pool-sequence", {"hls4ml": ERROR}, "A pooling over sequences",
+    "hls4ml sets no padding for it and crashes", "Pool with an axis of size 1 more",
 )  # fmt: skip
 def pool_sequence(facts: Facts) -> Iterator[Hit]:
-    """`pooling.py`: `n_filt = input_shapes[0][1]`, though channels are last."""
+    """`pooling.py` sets no pad_left, and takes the steps for the channels."""
     for node in _pooling(facts):
         if len(_numbers(node, "kernel_shape")) == 1:
             yield Hit(node, "kernel_shape", str(_numbers(node, "kernel_shape")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from ...operators import integer_bounds
 from ..draft import Draft
@@ -30,6 +30,10 @@ def values(facts: Facts, *names: str) -> Iterator[tuple[NodeProto, str, np.ndarr
 
 _WIDTHS = ("bitwidth", "in_bitwidth", "out_bitwidth", "exponent_bitwidth",
            "mantissa_bitwidth")  # fmt: skip
+
+
+_NO_NUMBERS = (TensorProto.STRING, TensorProto.BOOL, TensorProto.COMPLEX64,
+               TensorProto.COMPLEX128)  # fmt: skip
 
 
 def _change(draft: Draft, hit: Hit, change: type[np.float32] | str) -> None:
@@ -69,6 +73,19 @@ def parameter_type(facts: Facts) -> Iterator[Hit]:
             same = is_power_of_two(value) and bool(np.all(value <= 1))
         fixable = same and node.op_type in (*QUANTS, "BipolarQuant")
         yield Hit(node, name, str(value.dtype), fixable)
+
+
+@rule(
+    "parameter-not-a-number", ERROR, "A parameter holds no real numbers",
+    "No consumer can compute with it", "Store it as float32",
+)  # fmt: skip
+def parameter_not_a_number(facts: Facts) -> Iterator[Hit]:
+    """qonnx: `int_quant` divides by the array as it is, a TypeError of numpy's."""
+    for node in facts.quantizers():
+        for name, tensor in facts.parameters(node):
+            value = facts.initializers.get(tensor)
+            if value is not None and value.data_type in _NO_NUMBERS:
+                yield Hit(node, name, TensorProto.DataType.Name(value.data_type))
 
 
 @rule(

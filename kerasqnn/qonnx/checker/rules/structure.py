@@ -37,6 +37,16 @@ def unreadable_tensor(facts: Facts) -> Iterator[Hit]:
 
 
 @rule(
+    "broken-node", ERROR, "A node lacks inputs or outputs that its operator must have",
+    "Every consumer refuses the file, or crashes", "Export the file anew",
+)  # fmt: skip
+def broken_node(facts: Facts) -> Iterator[Hit]:
+    """ONNX's schemas, as `onnx.checker` applies them."""
+    for node in facts.broken:
+        yield Hit(node, "", f"{len(node.input)} inputs, {len(node.output)} outputs")
+
+
+@rule(
     "undefined-tensor", ERROR, "A tensor is read or returned that nothing computes",
     "Every consumer refuses the file", "Name the tensor that is meant",
 )  # fmt: skip
