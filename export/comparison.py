@@ -36,7 +36,7 @@ def check_predictions(
     Raises:
         VerificationError: If an output differs.
     """
-    from ..qonnx.session import start
+    from ..qonnx.runtime import start
 
     size = batch_size or _SAMPLES
     inputs = random_inputs(model, -(-_SAMPLES // size) * size)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from .runtime import execute, start
 from .tensor_data import is_external
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -79,8 +80,6 @@ def fold_constants(model: ModelProto) -> tuple[list[NodeProto], dict[str, np.nda
     Returns:
         The nodes that remain, in order, and all constant tensors by name.
     """
-    from .session import execute, start
-
     graph = model.graph
     constants = constants_of(graph)
     folded = foldable_nodes(graph)
@@ -131,3 +130,10 @@ def with_nodes(
         if name in used
     )
     return changed
+
+
+def copy_of(node: NodeProto) -> NodeProto:
+    """Return a copy of a node."""
+    copied = NodeProto()
+    copied.CopyFrom(node)
+    return copied

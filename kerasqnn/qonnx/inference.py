@@ -14,6 +14,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from ..models.grids import Grid
+from . import inference_sums as inference_sums
 from .constants import STANDARD_DOMAINS, fold_constants
 from .files import as_model
 from .inference_rules import RULES, UNKNOWN, Node, Values, values_of

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 from kerasqnn import QONNXSession
 from kerasqnn.qonnx import run_reference
 from kerasqnn.qonnx.operators import CHANNELS_LAST_DOMAIN, DOMAIN
-from kerasqnn.qonnx.session import OPTIMIZATIONS
+from kerasqnn.qonnx.runtime import OPTIMIZATIONS
 
 from .models import model_of
 
