@@ -397,6 +397,9 @@ def test_report_and_arguments(tmp_path) -> None:
     assert finding.severity == "silent" and finding.node == "a_q"
     assert not report.ok and list(report.to_dataframe()["rule"]) == [finding.rule]
     assert "hls4ml ignores it" in str(report) and "Way out" in str(report)
+    refused = check_qonnx(FOUND["qcdq-refused"], target="qcdq")
+    assert refused.errors[0].received in str(refused)
+    assert max(map(len, str(refused).splitlines()[:4])) < 120
     with pytest.raises(ValueError, match="Did you mean 'hls4ml'"):
         check_qonnx(dense(), target="hls4mll")
     with pytest.raises(FileNotFoundError, match="Received: fix="):

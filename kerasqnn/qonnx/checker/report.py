@@ -43,6 +43,13 @@ class Finding:
     fixable: bool
 
 
+_WIDEST = 60
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
+
+
 _COLUMNS = tuple(field.name for field in fields(Finding))
 
 
@@ -88,7 +95,10 @@ class Report:
         count = len(self.findings)
         title = f"{count} finding{'s' * (count != 1)} for {self.target}"
         columns = ("severity", "rule", "node", "where", "received")
-        rows = [tuple(getattr(f, c) for c in columns) for f in self.findings]
+        rows = [
+            (f.severity, f.rule, f.node, f.where, _short(f.received))
+            for f in self.findings
+        ]
         return Table(title, columns, rows)
 
     def __str__(self) -> str:
@@ -101,6 +111,8 @@ class Report:
                 f"{finding.rule}: {finding.problem}. {finding.consequence}.\n"
                 f"    Way out: {finding.mend}.{automatic}"
             )
+            if _short(finding.received) != finding.received:
+                parts[-1] += f"\n    Received: {finding.received}"
         if self.mended:
             parts.append("\n".join(["Mended:", *(f"    {m}" for m in self.mended)]))
         return "\n\n".join(parts)
