@@ -24,7 +24,8 @@ def _matmul(node: Node) -> Values:
 def _gemm(node: Node) -> Values:
     given = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0} | node.attributes
     weights = node.array(1)
-    if weights is None or given["alpha"] != 1.0 or given["beta"] != 1.0:
+    plain = given["alpha"] == 1.0 and given["beta"] == 1.0
+    if weights is None or weights.ndim != 2 or not plain:
         return UNKNOWN
     offset = node.inputs[2] if node.has(2) else None
     return _weighted_sum(
@@ -35,7 +36,7 @@ def _gemm(node: Node) -> Values:
 @rule("Conv")
 def _conv(node: Node) -> Values:
     weights = node.array(1)
-    if weights is None:
+    if weights is None or weights.ndim < 3 or not weights.size:
         return UNKNOWN
     offset = node.inputs[2] if node.has(2) else None
     summed = weights.reshape(len(weights), -1).T
@@ -45,7 +46,7 @@ def _conv(node: Node) -> Values:
 @rule("ConvTranspose")
 def _conv_transpose(node: Node) -> Values:
     weights = node.array(1)
-    if weights is None:
+    if weights is None or weights.ndim < 3 or not weights.size:
         return UNKNOWN
     offset = node.inputs[2] if node.has(2) else None
     summed = np.moveaxis(weights, 1, -1).reshape(-1, weights.shape[1])

@@ -105,7 +105,7 @@ def xnor_popcount(e: NodeWriter) -> None:
     if len(e.original.input) != 2:
         raise _bad(e, "inputs", "two matrices", list(e.original.input))
     shape = e.shape_of(e.original.input[1])
-    if shape is None or not shape[0]:
+    if not shape or not shape[0]:
         raise ValueError(
             f"{describe(e.original)}: the shape of its second input must be known. "
             f"Received: {e.original.input[1]!r} of the shape {shape}"

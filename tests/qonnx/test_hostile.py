@@ -545,6 +545,26 @@ def test_float_quant_bias(bias):
     np.testing.assert_array_equal(QONNXSession(model).run(x), run_reference(model, x))
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (0, 1, 2, 2), (2, 2), (4,)])
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
+def test_weights_of_other_shapes(op_type, shape):
+    """ONNX Runtime's own refusal, not an error of the inference before it."""
+    w = np.ones(shape, np.float32)
+    with pytest.raises(ValueError, match="ONNX Runtime"):
+        session = QONNXSession(standard(op_type, ["x", "w"], {"w": w}))
+        session.run(X)
+
+
+def test_popcount_of_a_number():
+    model = operator_model(
+        "XnorPopcountMatMul", (1, 3), {}, domain="qonnx.custom_op.general"
+    )
+    model.graph.node[0].input[:] = ["x", "w"]
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "w"))
+    with pytest.raises(ValueError, match="shape of its second input must be known"):
+        QONNXSession(model)
+
+
 @pytest.mark.parametrize("name", ["exponent_bias", "max_val"])
 def test_float_quant_arrays(name):
     """One number in an array is a number; two are none."""
