@@ -55,7 +55,8 @@ def summary(model: keras.Model) -> Summary:
     Floats count as 32 bits. Costs are those of dense layers and convolutions, summed
     over the calls of a shared layer; others have none. qonnx reports the same totals
     for the exported file, but for values with an `alpha` and ternary ones, which it
-    takes for floats.
+    takes for floats, and for what no quantizer follows, such as an average: there it
+    reads the type in the file and counts fewer bits.
 
     Args:
         model: A built Sequential or functional model.
