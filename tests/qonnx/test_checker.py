@@ -410,3 +410,15 @@ def test_report_and_arguments(tmp_path) -> None:
     path.write_text("no model")
     with pytest.raises(ValueError, match="no ONNX"):
         check_qonnx(path)
+
+
+def test_many_findings_are_counted():
+    """Printed are a few of a rule and their number; the data holds each."""
+    nodes = [helper.make_node("Celu", [f"t{i}"], [f"t{i + 1}"]) for i in range(30)]
+    model = model_of(nodes, {}, (1, 3), output="t30")
+    model.graph.input[0].name = "t0"
+    report = check_qonnx(model, target="hls4ml")
+    refused = [f for f in report.findings if f.rule == "hls4ml-operator"]
+    assert len(refused) == 30
+    assert str(report).count("hls4ml-operator") == 5 + 1 + 1
+    assert "and 25 more" in str(report)

@@ -44,6 +44,7 @@ class Finding:
 
 
 _WIDEST = 60
+_MOST_PRINTED = 5
 
 
 def _short(text: str) -> str:
@@ -55,6 +56,8 @@ _COLUMNS = tuple(field.name for field in fields(Finding))
 
 class Report:
     """The findings of a check, as data and as a table.
+
+    Printed are the first few findings of a rule; the data holds all.
 
     Args:
         target: The consumer.
@@ -91,18 +94,27 @@ class Report:
             [astuple(f) for f in self.findings], columns=list(_COLUMNS)
         )
 
-    def _table(self) -> Table:
+    def _table(self, most: int) -> Table:
+        """Return the findings, up to so many of one rule and one more."""
         count = len(self.findings)
         title = f"{count} finding{'s' * (count != 1)} for {self.target}"
         columns = ("severity", "rule", "node", "where", "received")
-        rows = [
-            (f.severity, f.rule, f.node, f.where, _short(f.received))
-            for f in self.findings
-        ]
+        by_rule: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            by_rule.setdefault(finding.rule, []).append(finding)
+        rows = []
+        for rule, found in by_rule.items():
+            shown = found if len(found) <= most + 1 else found[:most]
+            rows += [
+                (f.severity, rule, f.node, f.where, _short(f.received)) for f in shown
+            ]
+            if len(shown) < len(found):
+                more = f"and {len(found) - len(shown)} more"
+                rows.append((found[0].severity, rule, more, "", ""))
         return Table(title, columns, rows)
 
     def __str__(self) -> str:
-        parts = [str(self._table())] if self.findings else [
+        parts = [str(self._table(_MOST_PRINTED))] if self.findings else [
             f"Nothing found for {self.target}."
         ]  # fmt: skip
         for finding in {f.rule: f for f in self.findings}.values():
@@ -120,4 +132,4 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return self._table()._repr_html_()
+        return self._table(_MOST_PRINTED)._repr_html_()
