@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -99,6 +100,27 @@ def test_qkeras_file(tmp_path):
     np.testing.assert_array_equal(
         kerasqnn.run_qonnx(tmp_path / "model.onnx", x), model.predict(x, verbose=0)
     )
+
+
+OLDER = Path(__file__).parent / "conversion" / "files"
+
+
+def test_older_qkeras_files(tmp_path):
+    """A file of QKeras 0.9 and Keras 2; its predictions were recorded there."""
+    exported = tmp_path / "model.onnx"
+    run("export", OLDER / "dense.h5", exported, "--no-exact")
+    with np.load(OLDER / "dense.npz") as recorded:
+        x, expected = recorded["x"], recorded["y0"]
+    # Its float biases leave sums to float32's rounding, in another order each.
+    np.testing.assert_allclose(kerasqnn.run_qonnx(exported, x), expected, rtol=1e-6)
+
+
+def test_weights_of_an_architecture(tmp_path):
+    """A .json file goes with its .h5 weights, and is refused by layer, not by suffix."""
+    arguments = ["export", OLDER / "convolution.json", tmp_path / "model.onnx",
+                 "--weights", OLDER / "convolution_weights.h5"]  # fmt: skip
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert "'q_conv2d_transpose'" in str(result.exception)
 
 
 def test_convert(files, tmp_path):
