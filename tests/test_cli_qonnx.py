@@ -116,7 +116,7 @@ def test_older_qkeras_files(tmp_path):
 
 
 def test_weights_of_an_architecture(tmp_path):
-    """A .json file goes with its .h5 weights, and is refused by layer, not by suffix."""
+    """A .json file goes with its .h5 weights; it is refused by layer, not suffix."""
     arguments = ["export", OLDER / "convolution.json", tmp_path / "model.onnx",
                  "--weights", OLDER / "convolution_weights.h5"]  # fmt: skip
     result = CliRunner().invoke(app, [str(a) for a in arguments])
