@@ -33,6 +33,15 @@ def test_families(tmp_path, family, opset):
         assert {"QLinearConv", "QLinearMatMul"} & set(kinds)
 
 
+def test_numbers_before_and_behind_flatten(tmp_path):
+    """Both are read: the nodes that give the numbers have names of their own."""
+    builder = Builder(0)
+    x = builder.quant("x", 0.5, 8, 1, 0)
+    flat = builder.node("Flatten", [x], axis=1)
+    model = builder.model(builder.node("Add", [x, flat]), ["n", 3], ["n", 3])
+    check(model, np.arange(6, dtype=np.float32).reshape(2, 3), tmp_path / "qop.onnx")
+
+
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("shift", range(-12, 3, 3))
 def test_all_products_of_codes(tmp_path, shift, has_bias):

@@ -88,6 +88,7 @@ class GraphWriter:
         parameters = [i for i in graph.initializer if i.name not in self._parameters]
         del graph.node[:], graph.initializer[:]
         graph.node.extend(nodes)
+        _name_apart(graph.node)
         graph.initializer.extend(i for i in parameters if i.name in read)
         graph.initializer.extend(
             numpy_helper.from_array(value, name)
@@ -113,6 +114,17 @@ def _used(
             kept.append(node)
             read.update(reads_of(node))
     return kept[::-1], read
+
+
+def _name_apart(nodes: Iterable[NodeProto]) -> None:
+    """Number the names of nodes that repeat, which ONNX Runtime refuses."""
+    taken = {""}
+    for node in nodes:
+        name, count = node.name, 1
+        while node.name and node.name in taken:
+            count += 1
+            node.name = f"{name}_{count}"
+        taken.add(node.name)
 
 
 def _identical(a: np.ndarray, b: np.ndarray) -> bool:
