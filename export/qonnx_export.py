@@ -57,8 +57,11 @@ def export_qonnx(
     - `"hls4ml"`: for hls4ml's ONNX front end as it is: channels-last convolutions and
       poolings, names that C++ takes, shapes of all tensors, one power-of-two scale a
       quantizer (weights of several steps are written on the smallest), ROUND and FLOOR.
-      Bit for bit with `io_type="io_parallel"`; as streams, hls4ml's ONNX front end
-      gives other numbers for convolutions: use `deploy` there.
+      Bit for bit with `io_type="io_parallel"`. With `io_type="io_stream"`
+      convolutions, max pooling, sums and a dense layer behind Flatten agree too, but
+      not a quantizer or ReLU behind Flatten: hls4ml leaves the stream in packets of
+      one pixel there and reads only the first ("leftover data"). Put them before
+      Flatten, or use `deploy`.
     - `"finn"`: activations of at most 8 bits, one scale each, that round half to even;
       an unsigned Quant behind a Relu and signed elsewhere (rewritten where they are
       not), biases of convolutions in a node of their own. FINN's own thresholds round
