@@ -26,6 +26,7 @@ _SCALED_THROUGH = frozenset(
     "Identity Slice".split()
 )
 _LARGEST = 2.0**127
+_SMALLEST = 2.0**-126
 _ROUNDINGS = frozenset({"Round", "Floor", "Ceil"})
 
 
@@ -110,6 +111,11 @@ class FactorMoving:
         scaled = Values((step or 0.0) * factor, low * factor, high * factor)
         return scaled.reach < _LARGEST and scaled.in_float32() == scaled
 
+    def _overflows(self, node: NodeProto, factor: float) -> bool:
+        """Whether a sum may be too large before it is multiplied by the factor."""
+        reach = self.values[node.output[0]].reach
+        return factor != 1.0 and reach / factor >= _LARGEST
+
     def _constant(self, name: str) -> np.ndarray | None:
         return self.constants.get(name)
 
@@ -193,11 +199,16 @@ class FactorMoving:
         if factor is None:
             return False
         x = self._scaled_of(split[0])
+        if not _SMALLEST <= x.factor * factor <= _LARGEST:
+            return False
         self._scaled[node.output[0]] = _Scaled(x.name, x.factor * factor)
         return True
 
     def _pass(self, node: NodeProto) -> bool:
         x = self._scaled_of(node.input[0])
+        # A pool of padding alone gives the smallest float32, which has no factor.
+        if x.factor != 1.0 and not self._on_grid(node.output[0]):
+            return False
         self._write(node, [x.name, *node.input[1:]], x.factor)
         return True
 
@@ -205,13 +216,13 @@ class FactorMoving:
         split = self._split(node)
         if split is None:
             left, right = (self._scaled_of(name) for name in node.input)
-            if left.factor != right.factor:
+            if left.factor != right.factor or self._overflows(node, left.factor):
                 return False
             self._write(node, [left.name, right.name], left.factor)
             return True
         x = self._scaled_of(split[0])
         summand = self._times(split[1], 1 / x.factor)
-        if summand is None:
+        if summand is None or self._overflows(node, x.factor):
             return False
         self._write(node, [x.name, summand], x.factor)
         return True

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from ..models.grids import FLOAT32_BITS, Grid, exponent_of_lsb
-from .operators import attributes_of
+from .operators import attributes_of, may_pool_padding
 
 _SMALLEST_STEP = 2.0**-126
 
@@ -126,12 +126,17 @@ def _union(*values: Values) -> Values:
 
 @rule(
     "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice",
-    "Split", "Gather", "GatherElements", "GatherND", "Expand", "Tile", "MaxPool",
+    "Split", "Gather", "GatherElements", "GatherND", "Expand", "Tile", "Dropout",
     "GlobalMaxPool", "ReduceMax", "ReduceMin", "DepthToSpace", "SpaceToDepth",
-    "Dropout",
 )  # fmt: skip
 def _keep(node: Node) -> Values:
     return node.inputs[0]
+
+
+@rule("MaxPool")
+def _max_pool(node: Node) -> Values:
+    x = node.inputs[0]
+    return Values(None, -math.inf, x.high) if may_pool_padding(node.attributes) else x
 
 
 @rule("Concat")

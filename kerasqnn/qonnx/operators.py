@@ -88,3 +88,10 @@ def integer_bounds(
         half = 2 ** (bitwidth - 1)
         return np.asarray(-half + bool(narrow)), np.asarray(half - 1)
     return np.asarray(0 * bitwidth), np.asarray(2**bitwidth - (2 if narrow else 1))
+
+
+def may_pool_padding(attributes: Mapping[str, Any]) -> bool:
+    """Whether windows of a MaxPool may hold padding alone: the smallest float32."""
+    return bool(attributes.get("ceil_mode")) or any(
+        dilation > 1 for dilation in attributes.get("dilations", ())
+    )

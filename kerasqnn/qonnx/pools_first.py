@@ -9,7 +9,7 @@ import numpy as np
 from onnx import NodeProto
 
 from .constants import copy_of
-from .operators import attributes_of
+from .operators import attributes_of, may_pool_padding
 
 _INCREASING = frozenset({"Round", "Floor", "Ceil", "Relu", "Clip"})
 
@@ -29,8 +29,7 @@ def pools_first(
             if position is None or readers[name] > 1 or name in outputs:
                 break
             before = changed[position]
-            # Windows that hold only padding give the smallest number.
-            empty = attributes_of(pool).get("ceil_mode")
+            empty = may_pool_padding(attributes_of(pool))
             if empty or not _keeps_order(before, constants):
                 break
             moved, kept = copy_of(pool), copy_of(before)

@@ -145,6 +145,30 @@ def test_graphs(body):
     check(model_of(body, tensor("s", 6, 6)), inputs(60, 6))
 
 
+FAR = {
+    "a factor below float32": "m = MatMul(q, huge) n = Mul(m, least) y = Mul(n, least)",
+    "a factor of zero above float32":
+        "m = Clip(q, zero, zero) n = Mul(m, most) y = Mul(n, most)",
+    "a sum above float32": "m = MatMul(q, most_of) n = Mul(m, small) y = Add(n, n)",
+    "a sum with a constant above float32":
+        "m = MatMul(q, most_of) n = Mul(m, small) y = Add(n, large)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", FAR.values(), ids=FAR)
+def test_factors_at_the_ends_of_float32(body):
+    """Numbers fit into float32, but not with the factors moved behind them."""
+    numbers = {"least": 2.0**-90, "most": 2.0**100, "large": -(2.0**122)}
+    ones = ", ".join([repr(-(2.0**122))] * 6)
+    tensors = [f"float {name} = {{{n!r}}}" for name, n in numbers.items()]
+    tensors += [
+        f"float[6, 1] most_of = {{{ones}}}",
+        tensor("huge", 6, 6, scale=2.0**60),
+    ]
+    model = model_of(f"p = {quant('x', 'one', 'four')} q = Abs(p) {body}", *tensors)
+    check(model, inputs(60, 6))
+
+
 def test_outputs_inside():
     """Outputs keep their names and numbers where factors are moved across them."""
     body = f"""q = {quant("x", "quarter", "eight")} m = MatMul(q, s) n = Relu(m)
@@ -176,6 +200,8 @@ POOLS = {
     "y = Add(o, p)",
     "of negated numbers": "t = Neg(m) {p} g = Mul(p, minus) "
     "y = MaxPool<kernel_shape = [2, 2]>(g)",
+    "of padding alone": "t = Relu(m) {p} y = MaxPool<kernel_shape = [2, 2], "
+    "dilations = [8, 8], pads = [1, 1, 1, 1]>(p)",
     "an average": "t = Relu(m) {p} y = AveragePool<kernel_shape = [2, 2]>(p)",
 }
 
