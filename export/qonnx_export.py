@@ -57,6 +57,8 @@ def export_qonnx(
     - `"hls4ml"`: for hls4ml's ONNX front end as it is: channels-last convolutions and
       poolings, names that C++ takes, shapes of all tensors, one power-of-two scale a
       quantizer (weights of several steps are written on the smallest), ROUND and FLOOR.
+      A layer that a quantizer and something else read is refused: hls4ml gives both
+      the quantized numbers.
       Bit for bit with `io_type="io_parallel"`. With `io_type="io_stream"`
       convolutions, max pooling, sums and a dense layer behind Flatten agree too, but
       not a quantizer or ReLU behind Flatten: hls4ml leaves the stream in packets of

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Returns what is wrong with a node and a way out, or nothing.
 Rule = Callable[[NodeProto, "Builder"], str]
 _FINN_ACTIVATION_BITS = 8
+# Layers of hls4ml that do not take over the type of a quantizer behind them.
+_KEEP_PRECISION = ("Quant", "BipolarQuant", "MaxPool", "Flatten", "Reshape", "Concat")
 _MERGES = ("Add", "Sub", "Mul", "Max", "Min")
 
 
@@ -26,6 +28,14 @@ def _is_weight(node: NodeProto, builder: Builder) -> bool:
 def _is_activation(node: NodeProto, builder: Builder) -> bool:
     is_quantizer = node.op_type in ("Quant", "BipolarQuant")
     return is_quantizer and not _is_weight(node, builder)
+
+
+def _has_constant(node: NodeProto, builder: Builder) -> bool:
+    """Whether a node reads a weight, quantized or not."""
+    values = set(node.input) | {
+        p.input[0] for name in node.input if (p := builder.producer(name)) is not None
+    }
+    return not builder.constants.keys().isdisjoint(values)
 
 
 def scalar_activation_scale(node: NodeProto, builder: Builder) -> str:
@@ -158,6 +168,26 @@ def vectors_in_dense(node: NodeProto, builder: Builder) -> str:
     return ""
 
 
+def sole_reader(node: NodeProto, builder: Builder) -> str:
+    """A quantizer behind a computation is the only one that reads it."""
+    if node.op_type != "Quant" or _is_weight(node, builder):
+        return ""
+    value = node.input[0]
+    producer = builder.producer(value)
+    if producer is None or producer.op_type in _KEEP_PRECISION:
+        return ""
+    if producer.op_type in _MERGES and not _has_constant(producer, builder):
+        return ""
+    outputs = [builder.value(t) for t in builder.graph.outputs]
+    if [*outputs, *(i for n in builder.nodes for i in n.input)].count(value) > 1:
+        return (
+            f"its quantizer becomes the output type of {producer.name!r}, so that all "
+            "that read that one would get quantized numbers. Let them read one "
+            "quantizer, and further ones behind it."
+        )
+    return ""
+
+
 def narrow_activations(node: NodeProto, builder: Builder) -> str:
     """Activations have at most 8 bits."""
     if node.op_type == "Quant" and _is_activation(node, builder):
@@ -180,6 +210,7 @@ HLS4ML_RULES: tuple[Rule, ...] = (
     plain_convolution,
     unpadded_pooling,
     vectors_in_dense,
+    sole_reader,
 )
 FINN_RULES: tuple[Rule, ...] = (
     scalar_activation_scale,

@@ -67,6 +67,21 @@ def test_hls4ml_file_runs_in_qonnx(model, tmp_path):
         np.testing.assert_array_equal(run_reference(path, one[None])[0], expected)
 
 
+def test_hls4ml_shares_no_computation_between_quantizers():
+    """hls4ml makes the first one the type of the layer, also for the other reader."""
+    inputs = keras.Input((5,))
+    x = ql.QuantInput("quantized_bits(6,1,1)")(inputs)
+    x = kl.ReLU(name="shared")(dense(4)(x))
+    first = ql.QuantActivation("quantized_bits(4,1,1)", name="first")(x)
+    second = ql.QuantActivation("quantized_bits(6,3,1)")(x)
+    model = filled(keras.Model(inputs, kl.Add()([first, second])))
+    with pytest.raises(UnsupportedModelError, match="'first'.*output type of 'shared'"):
+        build_qonnx(model, target="hls4ml")
+    with pytest.raises(UnsupportedModelError, match="'first'.*output type of 'shared'"):
+        build_qonnx(keras.Model(inputs, [x, first]), target="hls4ml")
+    build_qonnx(keras.Model(inputs, first), target="hls4ml")
+
+
 def test_hls4ml_names_and_weights():
     """Steps of channels on the smallest one, signs as two bits, names as in C++."""
     model = sequential(
