@@ -48,7 +48,9 @@ def convert_qonnx(
     and QuantizeLinear.
 
     What is no number (NaN) stays so in `Quant` and becomes a code in QuantizeLinear;
-    all other float32 numbers give the same.
+    all other float32 numbers give the same. Sums that float32 rounds, such as those of
+    inputs that no quantizer has seen, ONNX Runtime adds in an order of its own in every
+    format, so that their last bits may differ.
 
     Args:
         model: Path of an `.onnx` file, or the model itself, in QONNX or QCDQ.
