@@ -88,12 +88,12 @@ def _fresh_names():
 def test_random_models(tmp_path):
     """Most of them are exact: the test would show little if all were refused."""
     outcomes = []
-    for seed in range(45):
+    for seed in range(30):
         outcomes.append(check_export(random_case(seed), tmp_path))
         keras.backend.clear_session()
-    assert outcomes.count("faithful") >= 15, outcomes
-    assert outcomes.count("exact") >= 4, outcomes
-    assert outcomes.count("refused") >= 4, outcomes
+    assert outcomes.count("faithful") >= 10, outcomes
+    assert outcomes.count("exact") >= 3, outcomes
+    assert outcomes.count("refused") >= 3, outcomes
 
 
 @settings(max_examples=15, **REPLAYABLE)
