@@ -168,6 +168,16 @@ def vectors_in_dense(node: NodeProto, builder: Builder) -> str:
     return ""
 
 
+def pairs_in_concatenate(node: NodeProto, builder: Builder) -> str:
+    """Two tensors are concatenated at a time."""
+    if node.op_type == "Concat" and len(node.input) > 2:
+        return (
+            f"it concatenates two tensors at a time. Received: {len(node.input)}. "
+            "Concatenate them in pairs."
+        )
+    return ""
+
+
 def sole_reader(node: NodeProto, builder: Builder) -> str:
     """A quantizer behind a computation is the only one that reads it."""
     if node.op_type != "Quant" or _is_weight(node, builder):
@@ -210,6 +220,7 @@ HLS4ML_RULES: tuple[Rule, ...] = (
     plain_convolution,
     unpadded_pooling,
     vectors_in_dense,
+    pairs_in_concatenate,
     sole_reader,
 )
 FINN_RULES: tuple[Rule, ...] = (

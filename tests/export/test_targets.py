@@ -272,6 +272,19 @@ def test_refused_by_name(case, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_hls4ml_concatenates_pairs():
+    """Its front end raises a bare exception for three tensors."""
+    inputs = keras.Input((4,), name="x")
+    x = ql.QuantInput("quantized_bits(6,1,1)", name="grid")(inputs)
+    parts = [dense(name=name)(x) for name in "abc"]
+    three = filled(keras.Model(inputs, kl.Concatenate(name="three")(parts)))
+    with pytest.raises(UnsupportedModelError, match="in pairs") as caught:
+        build_qonnx(three, target="hls4ml")
+    assert caught.value.layer == "three"
+    two = kl.Concatenate()([parts[0], kl.Concatenate()(parts[1:])])
+    build_qonnx(filled(keras.Model(inputs, two)), target="hls4ml")
+
+
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
