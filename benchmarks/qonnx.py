@@ -1,10 +1,10 @@
 """QONNX: export, opening the exported file and running it.
 
-Every time is that of one call: one export, one session, one run of a file. The
-contenders of a table
-take turns within one process. "CPU ms" is the CPU time of the whole process (all
-threads), "wall ms" the time on the clock; both are medians over the rounds, ratios are
-medians of the ratios within a round.
+Every time is that of one call: one export, one session, one run of a file, on one
+thread (`run_qonnx` and export: as many as there are). The contenders of a table take
+turns within one process. "CPU ms" is the CPU time of the whole process (all threads),
+"wall ms" the time on the clock; both are medians over the rounds, ratios are medians of
+the ratios within a round.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def running(kind: str, samples: int, quick: bool, folder: Path) -> Table:
     kerasqnn.export_qonnx(model, path)
     twin = float_session(float_file(kind))
     feed = twin.get_inputs()[0].name
-    session = QONNXSession(path)
+    session = QONNXSession(path, threads=1)
     x, _ = data(kind, samples)
     reference = qonnx_executor(path, x)
     functions = {
@@ -94,7 +94,7 @@ def running(kind: str, samples: int, quick: bool, folder: Path) -> Table:
         if not np.array_equal(functions[name](), expected):
             raise SystemExit(f"{name} and model.predict differ: {kind}, {samples}")
     slow = kind == "CNN" and samples > 1
-    calls = 1 if slow else 20
+    calls = 1 if slow else 50
     table = Table(
         f"Running the file: {DESCRIPTIONS[kind]}, batch {samples:,}",
         measure(functions, calls=calls, rounds=3 if quick or slow else 5),
@@ -138,8 +138,12 @@ def float_file(kind: str) -> bytes:
 
 
 def float_session(file: bytes) -> onnxruntime.InferenceSession:
-    """Stock ONNX Runtime at its defaults."""
-    return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    """Stock ONNX Runtime at its defaults, on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        file, options, providers=["CPUExecutionProvider"]
+    )
 
 
 def qonnx_executor(path: Path, x: np.ndarray) -> Callable[[], Any]:

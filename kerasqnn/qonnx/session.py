@@ -121,6 +121,9 @@ class QONNXSession:
         self._inputs = [_Input.of(i, self._loops) for i in self._session.get_inputs()]
         self.input_names = [i.name for i in self._inputs]
         self.output_names = [o.name for o in self._session.get_outputs()]
+        # The most common kind of model, for which nothing is to be arranged.
+        one = len(self.input_names) == len(self.output_names) == 1
+        self._is_plain = one and not self._batch
 
     def _start(self, model: ModelProto, fused: bool = False) -> Any:
         given = self._threads, self._optimization, self._folder
@@ -148,6 +151,9 @@ class QONNXSession:
         Raises:
             ValueError: If number or shapes of the inputs do not fit.
         """
+        if self._is_plain and isinstance(x, np.ndarray):
+            feeds = {self.input_names[0]: self._inputs[0].array(x)}
+            return execute(self._session, self.output_names, feeds)[0]
         outputs = self.run_flat(self._as_list(x))
         return outputs[0] if len(outputs) == 1 else outputs
 
