@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from .constants import constants_of, has_subgraph
 from .operators import attributes_of
+from .shapes import infer_shapes
 
 _ANY_OPERANDS = frozenset(
     "Abs Add BatchNormalization Cast Ceil Clip Div Elu Erf Exp Floor Greater "
@@ -69,11 +69,9 @@ def with_any_batch(model: ModelProto) -> ModelProto | None:
     batch = fixed_batch(model)
     if any(has_subgraph(node) for node in model.graph.node):
         return None
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  # noqa: BLE001  (then the batch stays as it is)
+    graph = infer_shapes(model)
+    if graph is None:  # then the batch stays as it is
         return None
-    graph = inferred.graph
     shapes = {
         v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
         for v in [*graph.input, *graph.value_info, *graph.output]

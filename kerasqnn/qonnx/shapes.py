@@ -53,11 +53,17 @@ class Shapes:
         part.input.extend(v for name, v in self._inferred.items() if name in read)
         model = ModelProto(ir_version=8, opset_import=self._imports)
         _copy_without_data(part, model.graph)
-        try:
-            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        except Exception:  # noqa: BLE001  (then what the file declares counts)
-            return
-        self._inferred |= {value.name: value for value in inferred.graph.value_info}
+        inferred = infer_shapes(model)
+        if inferred is not None:
+            self._inferred |= {value.name: value for value in inferred.value_info}
+
+
+def infer_shapes(model: ModelProto) -> GraphProto | None:
+    """Return the graph with the shapes that onnx infers, or None where it cannot."""
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:  # noqa: BLE001  (onnx raises several types of its own)
+        return None
 
 
 def check_sizes(model: ModelProto) -> None:
@@ -71,11 +77,10 @@ def check_sizes(model: ModelProto) -> None:
     """
     light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     _copy_without_data(model.graph, light.graph)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
-    except Exception:  # noqa: BLE001  (what has no shape, ONNX Runtime refuses)
+    inferred = infer_shapes(light)
+    if inferred is None:  # what has no shape, ONNX Runtime refuses
         return
-    for value in [*inferred.graph.value_info, *inferred.graph.output]:
+    for value in [*inferred.value_info, *inferred.output]:
         shape = _sizes(value)
         if math.prod(max(size, 1) for size in shape) > MOST_ELEMENTS:
             raise ValueError(

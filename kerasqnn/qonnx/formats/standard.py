@@ -15,6 +15,7 @@ from ..constants import STANDARD_DOMAINS, constants_of, fold_constants
 from ..inference import infer_values
 from ..operators import GENERAL_DOMAINS, describe
 from ..preparation import prepare, standardize
+from ..shapes import infer_shapes
 from ..structure import bodies_of
 
 _LINEAR = ("QuantizeLinear", "DequantizeLinear")
@@ -66,12 +67,7 @@ class Standard:
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Shapes by tensor name, 0 for an unknown size; absent if unknown."""
-        try:
-            graph = onnx.shape_inference.infer_shapes(
-                self._prepared, data_prop=True
-            ).graph
-        except Exception:  # noqa: BLE001  (then no shape is known)
-            graph = self._prepared.graph
+        graph = infer_shapes(self._prepared) or self._prepared.graph
         shapes = {
             v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
             for v in [*graph.input, *graph.value_info, *graph.output]
